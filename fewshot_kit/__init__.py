@@ -1,0 +1,3 @@
+"""fewshot_kit."""
+
+__version__ = "0.1.0"

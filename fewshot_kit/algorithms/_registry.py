@@ -1,0 +1,6 @@
+"""The algorithms' registry; its methods are handed on by the sub-package."""
+
+from ..registry import Registry
+
+registry = Registry("algorithm")
+register, create, names, get = registry.register, registry.create, registry.names, registry.get

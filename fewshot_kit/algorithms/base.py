@@ -1,0 +1,58 @@
+"""The protocol that every algorithm follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..episodes import Episode
+
+# What was learned of one task: a tensor, or any nesting of dicts, lists and tuples of tensors.
+State = Any
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+def default_criterion(scores: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy where the targets are class indices, mean squared error where they are floats."""
+    if targets.is_floating_point():
+        return F.mse_loss(scores.view_as(targets) if scores.numel() == targets.numel() else scores, targets)
+    return F.cross_entropy(scores, targets)
+
+
+class Algorithm(nn.Module):
+    """Holds what is learned across tasks, and nothing of any one task.
+
+    A new algorithm defines `adapt` and `predict`. State is returned, never stored on `self`, so that
+    tasks cannot overwrite each other. Calling an algorithm runs its model.
+
+    Args:
+        model: any `nn.Module`.
+        criterion: `(scores, targets) -> scalar`; by default chosen by the targets (`default_criterion`).
+    """
+
+    recipe: dict[str, Any] | None = None  # how a registry made it; None for an object made by hand
+
+    def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion or default_criterion
+
+    def adapt(self, x: Tensor, y: Tensor) -> State:
+        """Support set `[S, ...]`, `[S]` -> what was learned of this task."""
+        raise NotImplementedError(f"{type(self).__name__} does not define adapt(x, y).")
+
+    def predict(self, state: State, x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`, or regression outputs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define predict(state, x).")
+
+    def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
+        """The scalar that meta-training minimises for one episode, and the query scores `[Q, classes]`."""
+        state = self.adapt(episode.support_x, episode.support_y)
+        scores = self.predict(state, episode.query_x)
+        return self.criterion(scores, episode.query_y), scores
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model(*args, **kwargs)

@@ -1,0 +1,43 @@
+"""Plain training of a copy on the support set: the baseline that every meta-learner has to beat.
+
+As the pre-trained baseline of Finn, Abbeel and Levine (2017, section 5.1), meta-training fits one shared
+model to all tasks at once, without adaptation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..episodes import Episode
+from ._registry import register
+from .gradient_based import GradientBased
+from .inner_loop import Rule, adam
+from .modes import running
+
+
+@register("finetune")
+class Finetune(GradientBased):
+    """Adam on the support set for `steps` full-batch steps. `GradientBased` describes the other options.
+
+    Nothing is meta-learned: `loss` is that of the shared, unadapted model on the whole episode. Where every
+    episode numbers its classes anew there is nothing to share, and the model stays near its initialisation.
+    """
+
+    def __init__(self, model: nn.Module, lr: float = 0.01, *, steps: int = 50, **options: Any) -> None:
+        super().__init__(model, lr, first_order=True, steps=steps, **options)
+
+    def rule(self) -> Rule:
+        """Adam at the rate `lr`."""
+        return adam(self.lr)
+
+    def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
+        """The shared model's loss on support and query, and its query scores `[Q, classes]`."""
+        x = torch.cat([episode.support_x, episode.query_x])
+        y = torch.cat([episode.support_y, episode.query_y])
+        buffers = dict(self.model.named_buffers())
+        with running(self.model, batch_statistics=self.batch_norm != "running"):
+            scores = self._run({}, buffers, x)[0]
+        return self.criterion(scores, y), scores[len(episode.support_x) :]

@@ -1,0 +1,115 @@
+"""What MAML, ANIL, BOIL and fine-tuning share: some of the model's parameters adapt, by a rule, for some steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..errors import InputError
+from .base import Algorithm, Criterion
+from .heads import find_head, head_outputs
+from .inner_loop import Rule, Tensors, inner_loop, sgd
+from .modes import check_policy, running, twice_differentiable
+
+
+class GradientBased(Algorithm):
+    """Inner-loop algorithms. A subclass says which parameters adapt (`adapts`) and by which rule (`rule`).
+
+    The state of a task is `{"parameters": adapted ones by name, "buffers": all by name}`.
+
+    Args:
+        model: any `nn.Module` that gives scores `[N, classes]`.
+        lr: inner-loop rate.
+        first_order: leave out the derivative of the inner gradients.
+        steps: inner-loop steps.
+        head: name of the head; by default the last `nn.Linear`.
+        batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
+            queries are normalised together (the MAML paper). `support`: from the support set (inductive); the
+            meta-gradient takes those statistics as constants. `running`: the stored ones, which meta-training
+            leaves as they are.
+        criterion: `(scores, targets) -> scalar`; by default chosen by the targets.
+
+    Raises:
+        InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        first_order: bool = False,
+        *,
+        steps: int = 1,
+        head: str | None = None,
+        batch_norm: str = "transductive",
+        criterion: Criterion | None = None,
+    ) -> None:
+        super().__init__(model, criterion)
+        if not math.isfinite(lr) or lr <= 0:
+            raise InputError(f"The inner-loop lr is {lr}; it must be a positive number.")
+        if steps < 0:
+            raise InputError(f"The inner loop's steps are {steps}; they cannot be fewer than 0.")
+        check_policy(model, batch_norm)
+        self.lr, self.first_order, self.steps = lr, first_order, steps
+        self.head = find_head(model, head) if head is not None else None
+        self.batch_norm = batch_norm
+
+    @property
+    def max_ways(self) -> int | None:
+        """The classes that the head can tell apart; None where the model has no linear head."""
+        return head_outputs(self.model, self.head)
+
+    def adapts(self) -> set[str]:
+        """Names of the parameters that the inner loop changes."""
+        return {name for name, _ in self.model.named_parameters()}
+
+    def rule(self) -> Rule:
+        """The inner loop's update rule."""
+        return sgd(self.lr)
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Tensors]:
+        """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers"}`.
+
+        Works under `no_grad` and `inference_mode` too; the state then carries no graph.
+        """
+        differentiable = torch.is_grad_enabled()
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.no_grad():
+                return self.adapt(x.clone(), y.clone())
+        names = self.adapts()
+        parameters = {n: p for n, p in self.model.named_parameters() if n in names and p.requires_grad}
+        buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
+        second_order = differentiable and not self.first_order
+
+        def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
+            scores, buffers = self._run(parameters, buffers, x)
+            return self.criterion(scores, y), buffers
+
+        with torch.enable_grad(), running(self.model, batch_statistics=self.batch_norm != "running"):
+            with twice_differentiable(self.model):
+                parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, not second_order)
+        if self.batch_norm == "support":
+            with torch.no_grad(), running(self.model, batch_statistics=True, keep_statistics=True):
+                buffers = self._run(parameters, buffers, x)[1]
+        if not differentiable:
+            parameters = {name: p.detach() for name, p in parameters.items()}
+        return {"parameters": parameters, "buffers": {name: buffer.detach() for name, buffer in buffers.items()}}
+
+    def predict(self, state: dict[str, Tensors], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""
+        transductive = self.batch_norm == "transductive"
+        with running(self.model, batch_statistics=transductive), twice_differentiable(self.model):
+            return self._run(state["parameters"], state["buffers"], x)[0]
+
+    def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+        # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        return functional_call(self.model, {**parameters, **buffers}, (x,)), buffers
+
+    def clone(self) -> Any:
+        """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""
+        raise InputError(f"{type(self).__name__} has no learner of its own; use adapt(x, y) and predict(state, x).")

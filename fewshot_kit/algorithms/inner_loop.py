@@ -1,0 +1,80 @@
+"""The one inner loop that every gradient-based algorithm is a composition of, in optax's manner.
+
+A rule is two pure functions; what it carries from step to step is handed in and out, never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+# (adapting parameters, buffers) -> (loss, buffers after the forward pass)
+Loss = Callable[[Tensors, Tensors], tuple[Tensor, Tensors]]
+
+
+class Rule(NamedTuple):
+    """An update rule: `init(parameters)` gives its memory; `update(parameters, gradients, memory, step)` one step."""
+
+    init: Callable[[Tensors], Any]
+    update: Callable[[Tensors, Tensors, Any, int], tuple[Tensors, Any]]
+
+
+def sgd(lr: float) -> Rule:
+    """Plain gradient descent: p - lr * g."""
+
+    def update(parameters: Tensors, gradients: Tensors, memory: None, step: int) -> tuple[Tensors, None]:
+        return {name: p - lr * gradients[name] for name, p in parameters.items()}, None
+
+    return Rule(lambda parameters: None, update)
+
+
+def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Rule:
+    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    beta1, beta2 = betas
+
+    def init(parameters: Tensors) -> tuple[Tensors, Tensors]:
+        return tuple({name: torch.zeros_like(p) for name, p in parameters.items()} for _ in range(2))  # type: ignore[return-value]
+
+    def update(
+        parameters: Tensors, gradients: Tensors, memory: tuple[Tensors, Tensors], step: int
+    ) -> tuple[Tensors, tuple[Tensors, Tensors]]:
+        first, second = (dict(moments) for moments in memory)
+        moved = {}
+        for name, p in parameters.items():
+            first[name] = beta1 * first[name] + (1 - beta1) * gradients[name]
+            second[name] = beta2 * second[name] + (1 - beta2) * gradients[name] ** 2
+            mean = first[name] / (1 - beta1 ** (step + 1))
+            spread = second[name] / (1 - beta2 ** (step + 1))
+            moved[name] = p - lr * mean / (spread.sqrt() + eps)
+        return moved, (first, second)
+
+    return Rule(init, update)
+
+
+def inner_loop(
+    loss: Loss, parameters: Tensors, buffers: Tensors, rule: Rule, steps: int, first_order: bool
+) -> tuple[Tensors, Tensors]:
+    """Adapt: `steps` updates of `parameters` by `rule` along the gradient of `loss`.
+
+    `torch.func.grad` works with and without `vmap`, and the result stays differentiable with respect to the
+    parameters that came in. Buffers go through the loss as values, so that no module is changed.
+
+    Args:
+        loss: `(parameters, buffers) -> (scalar, buffers)`.
+        first_order: drop the derivative of the gradients (FOMAML).
+
+    Returns:
+        The adapted parameters and the buffers after the last step.
+    """
+    gradient = torch.func.grad(loss, has_aux=True)
+    memory = rule.init(parameters)
+    for step in range(steps):
+        gradients, buffers = gradient(parameters, buffers)
+        if first_order:
+            gradients = {name: g.detach() for name, g in gradients.items()}
+        parameters, memory = rule.update(parameters, gradients, memory, step)
+    return parameters, buffers

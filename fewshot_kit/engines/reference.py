@@ -1,0 +1,41 @@
+"""`engine="reference"`: learn2learn's or higher's own clone and adapt. The other engines are checked against it."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor
+
+from ..algorithms import Algorithm, GradientBased
+from ..algorithms.modes import running, twice_differentiable
+from ..episodes import Episode
+from ..errors import InputError
+
+
+def loss(algorithm: Algorithm, episode: Episode) -> tuple[Tensor, Tensor]:
+    """One episode's loss and query scores `[Q, classes]`, through `algorithm.clone()`.
+
+    Raises:
+        InputError: the algorithm has no `clone()`, or a batch-norm policy that the libraries do not know.
+    """
+    name = type(algorithm).__name__
+    if not isinstance(algorithm, GradientBased) or type(algorithm).clone is GradientBased.clone:
+        raise InputError(f"{name} has no reference implementation in learn2learn or higher; use engine='loop'.")
+    if algorithm.batch_norm == "support":
+        raise InputError("learn2learn and higher know no batch_norm='support'; use engine='loop'.")
+    model = algorithm.model
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    with (
+        running(model, batch_statistics=algorithm.batch_norm == "transductive"),
+        twice_differentiable(model),
+        warnings.catch_warnings(),
+    ):
+        # learn2learn looks at the .grad of a recurrent layer's clones, which are no leaves.
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+        learner = algorithm.clone()
+        for _ in range(algorithm.steps):
+            learner.adapt(algorithm.criterion(learner(episode.support_x), episode.support_y))
+        scores = learner(episode.query_x)
+    for buffer, before in buffers:  # learn2learn's clone shares the model's running statistics and writes to them
+        buffer.data.copy_(before)
+    return algorithm.criterion(scores, episode.query_y), scores

@@ -1,0 +1,22 @@
+"""What the user got wrong, said in one sentence. The command line prints these and exits with status 2."""
+
+
+class KitError(Exception):
+    """Base of every error whose message is meant for the user as it stands."""
+
+
+class InputError(KitError, ValueError):
+    """A value, file, model or data set that cannot be used; the message names it and the fix."""
+
+
+class UnknownName(KitError, LookupError):
+    """A name that no registry knows."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, for quoting inside one of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
