@@ -1,3 +1,26 @@
-"""fewshot_kit."""
+"""fewshot_kit: adapt any `nn.Module` to a new task in one line; models, algorithms and data sets by name."""
+
+from . import algorithms, datasets, engines, models
+from .adaptation import Learner, adapt
+from .algorithms import Algorithm
+from .checkpoints import load, save
+from .episodes import Episode
+from .evaluation import evaluate
+from .training import meta_train
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Algorithm",
+    "Episode",
+    "Learner",
+    "adapt",
+    "algorithms",
+    "datasets",
+    "engines",
+    "evaluate",
+    "load",
+    "meta_train",
+    "models",
+    "save",
+]

@@ -4,43 +4,52 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.machinery
+import importlib.util
 import io
 import sys
 import threading
 import warnings
 from types import ModuleType
-from typing import Any
 
-_lock = threading.Lock()
-_kept: list[Any] = []  # a torch.library.Library takes its schemas with it when it is collected
+import torch
+
+_lock = threading.RLock()  # what is swapped during an import (warnings, stderr) belongs to the whole process
+
+
+def load_torchvision_operators() -> str | None:
+    """Load torchvision's compiled operators, without importing torchvision.
+
+    Returns:
+        Why they do not load, or None where they do. Built for CUDA, they do not load beside a CPU build of torch.
+    """
+    package = importlib.util.find_spec("torchvision")
+    if package is None:
+        return "torchvision is not installed"
+    compiled = importlib.machinery.PathFinder.find_spec("_C", package.submodule_search_locations)
+    if compiled is None or compiled.origin is None:
+        return "this build of torchvision has none"
+    try:
+        torch.ops.load_library(compiled.origin)
+    except (ImportError, OSError) as error:  # torchvision itself takes these two for a missing library
+        return str(error.__cause__ or error)
+    return None
 
 
 def _declare_torchvision_operators() -> None:
-    """torchvision built for CUDA cannot load its compiled operators beside a CPU build of torch, and then
-    its import dies for want of two schemas (pytorch/vision#8985). Data sets, transforms and models need neither
-    operator; declaring the schemas lets them import.
+    """Without its compiled operators, torchvision's import dies for want of two schemas (pytorch/vision#8985).
+    Data sets, transforms and models call neither; declaring the schemas lets them import.
     """
-    import torch
-
-    if "torchvision" in sys.modules:
+    if "torchvision" in sys.modules or load_torchvision_operators() is None:
         return
-    with contextlib.suppress(Exception):  # load the real operators where they load
-        import importlib.util
-
-        spec = importlib.util.find_spec("torchvision")
-        for folder in (spec.submodule_search_locations or []) if spec else []:
-            for library in __import__("pathlib").Path(folder).glob("_C*.so"):
-                torch.ops.load_library(str(library))
     for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _kept.append(library)
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def _quietly(name: str) -> ModuleType:
     """Import without the notices (gym) and warnings (invalid escapes, old APIs) that the import gives."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    with _lock, warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
 

@@ -61,7 +61,7 @@ def relabel(labels: Sequence[Hashable] | Tensor) -> tuple[Tensor, list[Hashable]
     """Any labels -> class indices `[N]` (int64) and the classes, sorted where they can be, by index."""
     plain = labels.tolist() if isinstance(labels, Tensor) else list(labels)
     try:
-        classes = sorted(set(plain))  # type: ignore[type-var]
+        classes = sorted(set(plain))
     except TypeError:  # labels of mixed kinds have no order: keep the one they came in
         classes = list(dict.fromkeys(plain))
     index = {label: position for position, label in enumerate(classes)}

@@ -12,9 +12,6 @@ class InputError(KitError, ValueError):
 class UnknownName(KitError, LookupError):
     """A name that no registry knows."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-
 
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, for quoting inside one of ours."""

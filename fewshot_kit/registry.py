@@ -5,18 +5,19 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
+import re
 import warnings
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from .errors import InputError, UnknownName, first_line
+from .recipes import options_of, plain_options
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
-
-def _article(word: str) -> str:
-    return ("an " if word[0] in "aeiou" else "a ") + word
+# What Python says where a factory hands options on to another function, and that one refuses.
+_REFUSED = re.compile(r"(?:unexpected|multiple values for) keyword argument '(\w+)'")
 
 
 def _where(factory: Callable[..., Any]) -> str:
@@ -34,14 +35,14 @@ class Registry:
 
     Args:
         kind: what is registered, in the singular (`"algorithm"`); the entry-point group is
-            `fewshot_kit.<kind>s`. A plug-in's entry point is loaded on the first miss or listing.
+            `fewshot_kit.<kind>s`. Plug-ins are loaded on the first miss or listing.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.group = f"fewshot_kit.{kind}s"
         self._factories: dict[str, Callable[..., Any]] = {}
-        self._broken: dict[str, str] = {}
+        self._broken: dict[str, tuple[str, Exception]] = {}
         self._plugins_loaded = False
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
@@ -64,13 +65,19 @@ class Registry:
         return sorted(fnmatch.filter(self._factories, pattern))
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The factory of that name; `UnknownName` with the nearest name otherwise."""
+        """The factory of that name.
+
+        Raises:
+            UnknownName: no such name; the message has the nearest one.
+            InputError: it is a plug-in's, and that failed to load.
+        """
         if name not in self._factories:
             self._load_plugins()
         if name in self._factories:
             return self._factories[name]
         if name in self._broken:
-            raise InputError(self._broken[name])
+            said, cause = self._broken[name]
+            raise InputError(said) from cause
         known = self.names()
         raise UnknownName(
             f"Unknown {self.kind} '{name}'.{closest(name, known)}\n"
@@ -81,7 +88,8 @@ class Registry:
         """What the factory of that name makes of the options.
 
         An object in place of a name is handed back as it is, so registering stays optional. What was
-        made remembers how, as `recipe` (name and options), so that a run folder can make it again.
+        made remembers how, as `recipe` (name and plain options), so that a run folder can make it again;
+        `recipe["complete"]` is False where an option other than `model` was left out for not being plain.
 
         Raises:
             UnknownName: no such name.
@@ -90,26 +98,38 @@ class Registry:
         if not isinstance(name, str):
             if options:
                 raise InputError(
-                    f"The options {', '.join(options)} need {_article(self.kind)} name, not an object that is made already."
+                    f"The options {', '.join(options)} go with the name of a registered {self.kind}; "
+                    f"{type(name).__name__} is an object that is made already."
                 )
             return name
         factory = self.get(name)
-        self._check(name, factory, options)
-        made = factory(**options)
-        plain = {key: value for key, value in options.items() if not callable(value)}
+        made = self._call(name, factory, options)
+        plain = plain_options(options)
         made.recipe = {"name": name, "options": plain, "complete": set(options) - set(plain) <= {"model"}}
         return made
 
-    def _check(self, name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
-        signature = inspect.signature(factory)
+    def _call(self, name: str, factory: Callable[..., Any], options: dict[str, Any]) -> Any:
+        signature = options_of(factory)
         try:
             signature.bind(**options)
         except TypeError as error:
-            names = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-            shown = signature.replace(return_annotation=inspect.Signature.empty)
-            unknown = [option for option in options if option not in names]
-            said = f"has no option '{unknown[0]}'.{closest(unknown[0], names)}" if unknown else f"needs more: {error}."
-            raise InputError(f"The {self.kind} '{name}' {said} It is made as {name}{shown}.") from None
+            unknown = [option for option in options if option not in signature.parameters]
+            raise self._refusal(name, signature, unknown[0] if unknown else None, error) from None
+        try:
+            return factory(**options)
+        except TypeError as error:
+            refused = _REFUSED.search(str(error))
+            if refused is None or refused[1] not in options:
+                raise
+            raise self._refusal(name, signature, refused[1], error) from error
+
+    def _refusal(self, name: str, signature: inspect.Signature, option: str | None, error: TypeError) -> InputError:
+        shown = [p for p in signature.parameters.values() if p.name != option and p.kind is not p.VAR_KEYWORD]
+        if option is None:
+            said = f"needs more: {first_line(error)}."
+        else:
+            said = f"has no option '{option}'.{closest(option, [p.name for p in shown])}"
+        return InputError(f"The {self.kind} '{name}' {said} It is made as {name}{inspect.Signature(shown)}.")
 
     def _load_plugins(self) -> None:
         if self._plugins_loaded:
@@ -120,11 +140,12 @@ class Registry:
                 self._load(entry)
             except Exception as error:  # a plug-in may fail in any way; it must not take the kit with it
                 source = entry.dist.name if entry.dist else entry.value
-                said = f"The plug-in '{source}' failed to load its {self.kind} '{entry.name}': {first_line(error)}."
-                self._broken[entry.name] = said
+                why = f"{type(error).__name__}: {first_line(error)}"
+                said = f"The plug-in '{source}' failed to load its {self.kind} '{entry.name}' ({why})."
+                self._broken[entry.name] = said, error
                 warnings.warn(said, stacklevel=4)
 
     def _load(self, entry: EntryPoint) -> None:
-        loaded = entry.load()
+        loaded = entry.load()  # its module may have used `register` itself
         if self._factories.get(entry.name) is not loaded and not inspect.ismodule(loaded):
             self.register(entry.name)(loaded)

@@ -52,7 +52,8 @@ def meta_loss(p, tasks, moving, first_order=False):
 
 MOVING = {"maml": NAMES, "anil": ["3.weight", "3.bias"], "boil": NAMES[:4]}
 CASES = pytest.mark.parametrize(
-    "name, first_order", [("maml", False), ("maml", True), ("anil", False), ("anil", True), ("boil", False), ("boil", True)]
+    "name, first_order",
+    [("maml", False), ("maml", True), ("anil", False), ("anil", True), ("boil", False), ("boil", True)],
 )
 ENGINES = pytest.mark.parametrize("engine", ["loop", "reference"])
 

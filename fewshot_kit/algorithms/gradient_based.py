@@ -49,14 +49,18 @@ class GradientBased(Algorithm):
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__(model, criterion)
-        if not math.isfinite(lr) or lr <= 0:
-            raise InputError(f"The inner-loop lr is {lr}; it must be a positive number.")
-        if steps < 0:
-            raise InputError(f"The inner loop's steps are {steps}; they cannot be fewer than 0.")
-        check_policy(model, batch_norm)
         self.lr, self.first_order, self.steps = lr, first_order, steps
         self.head = find_head(model, head) if head is not None else None
         self.batch_norm = batch_norm
+        self.check()
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range; to be called again when one was replaced."""
+        if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
+            raise InputError(f"The inner loop's lr is {self.lr!r}; it must be a positive number.")
+        if not isinstance(self.steps, int) or self.steps < 0:
+            raise InputError(f"The inner loop's steps are {self.steps!r}; they must be a whole number, 0 or more.")
+        check_policy(self.model, self.batch_norm)
 
     @property
     def max_ways(self) -> int | None:
@@ -81,7 +85,7 @@ class GradientBased(Algorithm):
             with torch.inference_mode(False), torch.no_grad():
                 return self.adapt(x.clone(), y.clone())
         names = self.adapts()
-        parameters = {n: p for n, p in self.model.named_parameters() if n in names and p.requires_grad}
+        parameters: Tensors = {n: p for n, p in self.model.named_parameters() if n in names and p.requires_grad}
         buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
         second_order = differentiable and not self.first_order
 
@@ -89,9 +93,13 @@ class GradientBased(Algorithm):
             scores, buffers = self._run(parameters, buffers, x)
             return self.criterion(scores, y), buffers
 
-        with torch.enable_grad(), running(self.model, batch_statistics=self.batch_norm != "running"):
-            with twice_differentiable(self.model):
-                parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, not second_order)
+        batch_statistics = self.batch_norm != "running"
+        with (
+            torch.enable_grad(),
+            running(self.model, batch_statistics=batch_statistics),
+            twice_differentiable(self.model),
+        ):
+            parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, not second_order)
         if self.batch_norm == "support":
             with torch.no_grad(), running(self.model, batch_statistics=True, keep_statistics=True):
                 buffers = self._run(parameters, buffers, x)[1]

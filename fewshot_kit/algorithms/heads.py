@@ -20,7 +20,9 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
     modules = dict(model.named_modules())
     if name is not None:
         if name not in modules:
-            raise InputError(f"{type(model).__name__} has no module '{name}'; it has {', '.join(filter(None, modules))}.")
+            raise InputError(
+                f"{type(model).__name__} has no module '{name}'; it has {', '.join(filter(None, modules))}."
+            )
         return name
     linear = [key for key, module in modules.items() if isinstance(module, nn.Linear)]
     if not linear:

@@ -1,0 +1,42 @@
+# Every target does its own set-up, in .venv; Python >= 3.10, pip, make and a C compiler are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# uv sees a local wheel folder where pip is told of one; pip parts its folders by spaces, uv by commas.
+comma := ,
+space := $() $()
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(PIP_FIND_LINKS))
+
+DEMO := --dataset glyphs --model conv4 --algorithm maml --ways 5 --shots 1 --iterations 300
+
+.PHONY: demo test test-long lint bench clean
+
+demo: $(INSTALLED)
+	rm -rf runs/demo
+	$(BIN)/fewshot-kit train $(DEMO) --run runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest -m long
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy fewshot_kit
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/accuracy.py
+
+clean:
+	rm -rf .venv runs/demo build dist .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("fewshot_kit needs Python 3.10 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'
+	touch $@

@@ -1,0 +1,199 @@
+"""Accuracy over many episodes, with an interval: a fixed, seeded list of tasks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import statistics
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .algorithms import Algorithm
+from .algorithms.modes import check_policy, kept_modes
+from .checks import check_counts, check_model, device_of, dtype_of, find_device
+from .episodes import Episode, unstack
+from .errors import InputError
+from .seeds import default_draws, stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A mean over episodes and the half width of its 95% interval, 1.96 sample standard deviations / sqrt(n).
+
+    Accuracies are fractions, 0 to 1. Regression is measured by its mean squared error.
+    """
+
+    measure: str  # "accuracy" or "mse"
+    mean: float
+    interval: float  # nan for a single episode
+    loss: float  # mean query loss by the algorithm's criterion
+    per_episode: list[float] = dataclasses.field(repr=False)
+    ways: int
+    shots: int
+    queries: int
+    episodes: int
+    seed: int
+    batch_norm: str | None  # where batch norm took its statistics from; None: the algorithm has no such policy
+    split: str
+
+    @property
+    def accuracy(self) -> float | None:
+        """The mean accuracy, 0 to 1; None for regression."""
+        return self.mean if self.measure == "accuracy" else None
+
+    @property
+    def mse(self) -> float | None:
+        """The mean squared error; None for classification."""
+        return self.mean if self.measure == "mse" else None
+
+    def better_than(self, mean: float) -> bool:
+        """Whether this beats another mean of the same measure; everything beats nan."""
+        if math.isnan(mean):
+            return True
+        return self.mean > mean if self.measure == "accuracy" else self.mean < mean
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as plain values, the measure under its own name."""
+        fields = dataclasses.asdict(self)
+        return {fields.pop("measure"): fields.pop("mean"), **fields}
+
+    def __str__(self) -> str:
+        value = f"{100 * self.mean:.2f} +- {100 * self.interval:.2f} %"
+        if self.measure == "mse":
+            value = f"{self.mean:.4f} +- {self.interval:.4f} mean squared error"
+        policy = f", {self.batch_norm} batch norm" if self.batch_norm else ""
+        task = f"{self.ways}-way {self.shots}-shot" if self.measure == "accuracy" else f"{self.shots}-shot"
+        return f"{value} ({self.episodes} episodes, {task}{policy}, {self.split})"
+
+
+def evaluate(
+    algorithm: Algorithm,
+    split: Any,
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    episodes: int = 600,
+    seed: int = 0,
+    batch_norm: str | None = None,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Adapt to `episodes` tasks of a split and measure each on its queries.
+
+    Episode i depends on `seed` and i alone. The algorithm runs in eval mode and is left as it was:
+    parameters, buffers, modes, device and the global RNG.
+
+    Args:
+        algorithm: what is evaluated.
+        split: a split of a data set, such as `data.test`.
+        ways, shots, queries: classes per task; support and query examples per class.
+        episodes: how many tasks.
+        seed: which tasks.
+        batch_norm: a policy (`transductive`, `support`, `running`) in place of the algorithm's own.
+        device: where to compute; by default where the algorithm is.
+        progress: show a bar.
+
+    Raises:
+        InputError: a count below 1, more ways than the split has classes or the model outputs, examples that the
+            model does not take, a policy or device that is not there.
+    """
+    check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
+    split.check(ways, shots, queries)
+    algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
+    first = draw(algorithm, split, ways, shots, queries, generator=stream(seed, "evaluation", 0))
+    check_model(algorithm, first.query_x[0], None if first.query_y.is_floating_point() else ways)
+    measure = "mse" if first.query_y.is_floating_point() else "accuracy"
+    losses, measured = [], []
+    with kept_modes(algorithm), torch.no_grad():
+        algorithm.eval()
+        for index in _counted(episodes, progress, str(split.name)):
+            generator = stream(seed, "evaluation", index)
+            (episode,) = unstack(draw(algorithm, split, ways, shots, queries, generator=generator))
+            with default_draws(seed, "evaluation draws", index, device_of(algorithm)):
+                loss, value = _measure(algorithm, episode, ways)
+            losses.append(loss)
+            measured.append(value)
+    return Evaluation(
+        measure=measure,
+        mean=statistics.fmean(measured),
+        interval=half_width(measured),
+        loss=statistics.fmean(losses),
+        per_episode=measured,
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        episodes=episodes,
+        seed=seed,
+        batch_norm=getattr(algorithm, "batch_norm", None),
+        split=str(split.name),
+    )
+
+
+def half_width(values: list[float]) -> float:
+    """Half of the 95% interval of a mean: 1.96 s / sqrt(n), with the sample deviation s; nan for one value."""
+    return 1.96 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def draw(
+    algorithm: Algorithm, split: Any, ways: int, shots: int, queries: int, meta_batch: int = 1, *, generator: Any
+) -> Episode:
+    """A meta-batch of a split, on the algorithm's device and in its dtype."""
+    dtype = dtype_of(algorithm)
+    drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device_of(algorithm))
+    return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in drawn))
+
+
+def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
+    """Fraction of right answers along the last dimension: scores `[..., Q, classes]`, targets `[..., Q]` -> `[...]`.
+
+    A task with fewer classes than the model has outputs uses the first ones.
+
+    Raises:
+        InputError: fewer outputs than ways.
+    """
+    if scores.shape[-1] < ways:
+        raise InputError(
+            f"{ways} ways were asked for, and the model gives {scores.shape[-1]} scores; make it with ways={ways}, "
+            f"or ask for at most {scores.shape[-1]}."
+        )
+    return (scores[..., :ways].argmax(-1) == targets).double().mean(-1)
+
+
+def _measure(algorithm: Algorithm, episode: Episode, ways: int) -> tuple[float, float]:
+    state = algorithm.adapt(episode.support_x, episode.support_y)
+    scores = algorithm.predict(state, episode.query_x)
+    targets = episode.query_y
+    if targets.is_floating_point():
+        value = float((scores.reshape(targets.shape) - targets).double().square().mean())
+        return float(algorithm.criterion(scores, targets)), value
+    value = float(accuracy(scores, targets, ways))
+    return float(algorithm.criterion(scores[:, :ways], targets)), value
+
+
+def _with_policy(algorithm: Algorithm, batch_norm: str | None) -> Algorithm:
+    if batch_norm is None:
+        return algorithm
+    if not hasattr(algorithm, "batch_norm"):
+        raise InputError(f"{type(algorithm).__name__} has no batch-norm policy; leave batch_norm='{batch_norm}' out.")
+    check_policy(algorithm.model, batch_norm)
+    other = copy.copy(algorithm)  # shares the model; only the policy is its own
+    setattr(other, "batch_norm", batch_norm)  # noqa: B010  the protocol does not promise the attribute
+    return other
+
+
+def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algorithm:
+    if device is None or (found := find_device(device)) == device_of(algorithm):
+        return algorithm
+    return copy.deepcopy(algorithm).to(found)
+
+
+def _counted(episodes: int, progress: bool, name: str) -> Any:
+    if not progress:
+        return range(episodes)
+    from tqdm import tqdm
+
+    return tqdm(range(episodes), desc=f"evaluate {name}", unit="episode")

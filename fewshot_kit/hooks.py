@@ -1,0 +1,57 @@
+"""What can be watched of a training run; the trainer's own bar and recorder are made of it too."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from .training import Training
+
+
+class Hooks:
+    """Does nothing at every point of a run; override what is of interest. `training` says where the run stands."""
+
+    def on_start(self, training: Training) -> None:
+        """Before the first iteration of this call, new or resumed."""
+
+    def on_validation(self, training: Training, evaluation: Evaluation) -> None:
+        """After each validation, and before `on_iteration` of the same iteration."""
+
+    def on_iteration(self, training: Training) -> None:
+        """After each meta-update; `training.history[-1]` holds its loss and accuracy."""
+
+    def on_end(self, training: Training) -> None:
+        """After the last iteration, with the best weights restored."""
+
+    def on_exit(self, training: Training) -> None:
+        """Always the last call, after an error or an interrupt too: let go of what is held."""
+
+
+class ProgressBar(Hooks):
+    """A tqdm bar with loss, accuracy and tasks/s, averaged over this call's iterations so far."""
+
+    def on_start(self, training: Training) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=training.iterations, initial=training.iteration, desc="meta-train", unit="iteration")
+        self.first, self.started = training.iteration, time.perf_counter()
+
+    def on_iteration(self, training: Training) -> None:
+        recent = training.history[-20:]
+        keys: list[str] = [key for key in ("loss", "accuracy") if key in recent[-1]]
+        shown = {key: sum(line[key] for line in recent) / len(recent) for key in keys}
+        if training.best is not None:
+            measure = training.best["measure"]
+            shown[f"best {measure}"] = training.best[measure]
+        tasks = (training.iteration - self.first) * training.meta_batch
+        speed = f"{tasks / (time.perf_counter() - self.started):.0f} tasks/s"
+        self.bar.set_postfix_str(
+            ", ".join([*(f"{key} {value:.3f}" for key, value in shown.items()), speed]), refresh=False
+        )
+        self.bar.update()
+
+    def on_exit(self, training: Training) -> None:
+        self.bar.close()

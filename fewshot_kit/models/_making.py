@@ -1,0 +1,34 @@
+"""What making any of the networks shares: seeded initial weights, and a check of the sizes asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from ..errors import InputError
+from ..seeds import default_draws
+
+
+@contextlib.contextmanager
+def initial_weights(seed: int | None) -> Iterator[None]:
+    """Modules made inside start from weights that `seed` alone decides; the global RNG is left as it was.
+
+    The weights are drawn on the CPU, so that a seed means the same on every machine. With None they are drawn as
+    those of any `nn.Module`: from the global RNG, on the default device.
+    """
+    if seed is None:
+        yield
+        return
+    with default_draws(seed, "initial weights"), torch.device("cpu"):
+        yield
+
+
+def check_sizes(network: str, **sizes: int) -> None:
+    """Raises `InputError` for the first size that is no whole number of at least 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InputError(
+                f"The model '{network}' cannot have {name}={size!r}; it must be a whole number, 1 or more."
+            )

@@ -1,0 +1,45 @@
+"""MAML's network for sinusoids, and a plain one for any vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ._making import check_sizes, initial_weights
+from ._registry import register
+
+
+@register("mlp")
+class MLP(nn.Module):
+    """Linear layers with ReLU between them: examples of `inputs` values each, `[N, ...]` -> `[N, ways]`.
+
+    By default the 40-40 regressor of C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation
+    of Deep Networks", ICML 2017, section 5.1, https://arxiv.org/abs/1703.03400.
+
+    Args:
+        inputs: values in one example.
+        ways: outputs: classes, or the values of one regression target.
+        hidden: width of each hidden layer.
+        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+
+    Raises:
+        InputError: a size below 1.
+    """
+
+    def __init__(
+        self, inputs: int = 1, ways: int = 1, hidden: Sequence[int] = (40, 40), seed: int | None = None
+    ) -> None:
+        super().__init__()
+        check_sizes("mlp", inputs=inputs, ways=ways)
+        for width in hidden:
+            check_sizes("mlp", hidden=width)
+        layers: list[nn.Module] = []
+        with initial_weights(seed):
+            for before, width in zip([inputs, *hidden], hidden, strict=False):
+                layers += [nn.Linear(before, width), nn.ReLU()]
+            self.hidden = nn.Sequential(*layers)
+            self.head = nn.Linear([inputs, *hidden][-1], ways)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.hidden(x.reshape(len(x), -1)))

@@ -1,0 +1,34 @@
+"""Ctrl-C and SIGTERM as requests, so that nothing is torn in the middle of an update."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """The signals received, SIGINT or SIGTERM; each asks for a stop after the iteration at hand."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may install handlers
+        yield received
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")  # print() is unsafe in a handler
+
+    # A signal that is ignored (nohup) stays so; a handler from outside Python (None) could not be put back.
+    asked = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, ask) for number in asked}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

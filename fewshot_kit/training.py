@@ -1,0 +1,253 @@
+"""Meta-training: the outer loop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import engines
+from .algorithms import Algorithm
+from .algorithms.modes import kept_modes
+from .checks import check_counts, check_model, check_rate, device_of, find_device
+from .errors import InputError
+from .evaluation import accuracy, draw, evaluate
+from .hooks import Hooks, ProgressBar
+from .recorder import Recorder
+from .run_config import describe, read_config
+from .schedules import SCHEDULES, check_schedule
+from .seeds import default_draws, stream
+from .signals import stop_requests
+
+
+@dataclasses.dataclass
+class Training:
+    """Where a run stands. Hooks are handed this, to read."""
+
+    algorithm: Algorithm
+    data: Any
+    optimizer: torch.optim.Optimizer
+    settings: dict[str, Any]  # the arguments of `meta_train` that define the run, and the engine that was chosen
+    iteration: int = 0  # meta-updates done
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
+    best: dict[str, Any] | None = None  # the best validation so far: iteration, measure, its mean, interval and loss
+    best_state: dict[str, Any] | None = None  # the algorithm's state then
+
+    @property
+    def iterations(self) -> int:
+        """Meta-updates asked for."""
+        return int(self.settings["iterations"])
+
+    @property
+    def meta_batch(self) -> int:
+        """Episodes per meta-update."""
+        return int(self.settings["meta_batch"])
+
+    @property
+    def due(self) -> bool:
+        """Whether this iteration ends with a validation and a checkpoint."""
+        return self.iteration % self.settings["validate_every"] == 0 or self.iteration == self.iterations
+
+    @property
+    def weights(self) -> str:
+        """Which weights count: the `"best"` by validation, or the `"last"` where there is no validation split."""
+        return "last" if self.best is None else "best"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What `meta_train` gives back."""
+
+    iterations: int  # meta-updates done, those before a resume included
+    weights: str  # what the algorithm holds now: "best" by validation, or "last" without a validation split
+    best: dict[str, Any] | None  # the best validation: iteration, measure, its mean, interval and loss
+    history: list[dict[str, Any]] = dataclasses.field(repr=False)  # as in metrics.jsonl
+    run: Path | None
+    engine: str
+    seconds: float  # of this call
+
+
+def meta_train(
+    algorithm: Algorithm,
+    data: Any,
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    iterations: int = 2000,
+    meta_batch: int = 16,
+    meta_lr: float = 1e-3,
+    schedule: str = "constant",
+    seed: int = 0,
+    run: str | Path | None = None,
+    resume: bool = False,
+    validate_every: int = 200,
+    validation_episodes: int = 200,
+    validation_queries: int = 15,
+    engine: str = "auto",
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    hooks: Sequence[Hooks] = (),
+) -> TrainingResult:
+    """Meta-train an algorithm, in place, by Adam on the mean loss of a meta-batch of episodes.
+
+    Iteration i draws its episodes and dropout masks from `seed` and i alone, so a run that was stopped and resumed
+    gives bit for bit what an uninterrupted one gives on the same machine. Afterwards the algorithm holds the weights
+    of its best validation, or the last ones where the data set has no validation split.
+
+    With a run folder, Ctrl-C or SIGTERM finishes the iteration at hand, writes a checkpoint and raises
+    `KeyboardInterrupt`; a second Ctrl-C stops at once.
+
+    Args:
+        algorithm: what is trained; every parameter with `requires_grad` is.
+        data: a data set with the splits `train`, `validation` (or None) and `test`.
+        ways, shots, queries: classes per episode; support and query examples per class.
+        iterations: meta-updates in all; on resuming it may be more than before, if the schedule is constant.
+        meta_batch: episodes per meta-update.
+        meta_lr: Adam's rate, at the start.
+        schedule: how the rate goes on: `"constant"`, or `"cosine"` down to 0 after the last iteration.
+        seed: decides the episodes and dropout, and the fixed list of validation episodes.
+        run: the run folder; None writes nothing.
+        resume: go on with the run in that folder; its settings have to be the same.
+        validate_every: iterations between validations, each followed by a checkpoint; the last one has both too.
+        validation_episodes, validation_queries: episodes per validation, and their query examples per class.
+        engine: how a meta-batch is run; `"auto"` is decided once and kept on resuming.
+        device: where to train; the algorithm is moved there. By default where it is.
+        progress: show a bar.
+        hooks: what else watches the run.
+
+    Raises:
+        InputError: settings, data, model, device or run folder that cannot be used; a loss or gradient that is not
+            finite (the last checkpoint stays); a full disk (the last good checkpoint stays).
+        KeyboardInterrupt: stopped by a signal.
+    """
+    check_counts(ways=ways, shots=shots, queries=queries, iterations=iterations, meta_batch=meta_batch)
+    check_counts(validate_every=validate_every, validation_episodes=validation_episodes)
+    check_counts(validation_queries=validation_queries)
+    check_rate(meta_lr=meta_lr)
+    check_schedule(schedule)
+    task = {"ways": ways, "shots": shots, "queries": queries}
+    data.train.check(**task)
+    if data.validation is not None:
+        data.validation.check(ways, shots, validation_queries)
+    if device is not None:
+        algorithm.to(find_device(device))
+    first = draw(algorithm, data.train, **task, generator=stream(seed, "training", 1))
+    check_model(algorithm, first.query_x[0], None if first.query_y.is_floating_point() else ways)
+    parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise InputError(f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True.")
+
+    if resume and run is None:
+        raise InputError("resume needs the run folder to go on with; name it with run=.")
+    if resume and engine == "auto":
+        engine = read_config(run or "").get("training", {}).get("engine", engine)
+    settings: dict[str, Any] = task | {
+        "iterations": iterations,
+        "meta_batch": meta_batch,
+        "meta_lr": float(meta_lr),
+        "schedule": schedule,
+        "seed": seed,
+        "validate_every": validate_every,
+        "validation_episodes": validation_episodes,
+        "validation_queries": validation_queries,
+        "engine": engines.choose(algorithm, engine),
+    }
+    training = Training(algorithm, data, torch.optim.Adam(parameters, lr=meta_lr), settings)
+    watching: list[Hooks] = [ProgressBar()] if progress else []
+    recorder = None
+    if run is not None:
+        recorder = Recorder(run, describe(algorithm, data, settings))
+        (recorder.resume if resume else recorder.begin)(training)
+        watching.append(recorder)
+
+    started = time.perf_counter()
+    _loop(training, [*watching, *hooks], recorder)
+    return TrainingResult(
+        iterations=training.iteration,
+        weights=training.weights,
+        best=training.best,
+        history=training.history,
+        run=Path(run) if run is not None else None,
+        engine=settings["engine"],
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> None:
+    algorithm = training.algorithm
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(kept_modes(algorithm))
+        stack.callback(training.optimizer.zero_grad)
+        stops = stack.enter_context(stop_requests()) if recorder is not None else []
+        algorithm.train()
+        for hook in hooks:
+            stack.callback(hook.on_exit, training)
+            hook.on_start(training)
+        while training.iteration < training.iterations:
+            _meta_update(training)
+            if training.due and training.data.validation is not None:
+                _validate(training, hooks)
+            for hook in hooks:
+                hook.on_iteration(training)
+            if stops and recorder is not None:
+                recorder.checkpoint(training)
+                raise KeyboardInterrupt(
+                    f"Stopped after iteration {training.iteration} of {training.iterations}; "
+                    f"go on with {recorder.run} by --resume."
+                )
+        if training.best_state is not None:
+            algorithm.load_state_dict(training.best_state)
+        for hook in hooks:
+            hook.on_end(training)
+
+
+def _meta_update(training: Training) -> None:
+    algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
+    seed, task = settings["seed"], [settings[name] for name in ("ways", "shots", "queries", "meta_batch")]
+    episodes = draw(algorithm, training.data.train, *task, generator=stream(seed, "training", index))
+    training.optimizer.zero_grad()
+    with default_draws(seed, "training draws", index, device_of(algorithm)):
+        losses, scores = engines.meta_backward(algorithm, episodes, settings["engine"])
+    gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
+    finite = torch.stack([tensor.isfinite().all() for tensor in [losses, *gradients]])
+    if not finite.all():
+        what = "loss" if not finite[0] else "meta-gradient"
+        raise InputError(
+            f"The {what} is not finite at iteration {index}; try a smaller meta_lr than {settings['meta_lr']:g} or a "
+            "smaller inner lr. The last checkpoint is kept."
+        )
+    for group in training.optimizer.param_groups:
+        group["lr"] = settings["meta_lr"] * SCHEDULES[settings["schedule"]](training.iteration / training.iterations)
+    training.optimizer.step()
+    line = {"iteration": index, "loss": float(losses.mean())}
+    if not episodes.query_y.is_floating_point():
+        line["accuracy"] = float(accuracy(scores, episodes.query_y, settings["ways"]).mean())
+    training.iteration = index
+    training.history.append(line)
+
+
+def _validate(training: Training, hooks: list[Hooks]) -> None:
+    settings = training.settings
+    found = evaluate(
+        training.algorithm,
+        training.data.validation,
+        ways=settings["ways"],
+        shots=settings["shots"],
+        queries=settings["validation_queries"],
+        episodes=settings["validation_episodes"],
+        seed=settings["seed"],
+    )
+    figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}
+    training.history[-1] |= {f"validation_{name}": value for name, value in figures.items()}
+    if training.best is None or found.better_than(training.best[found.measure]):
+        training.best = {"iteration": training.iteration, "measure": found.measure, **figures}
+        state = training.algorithm.state_dict()
+        training.best_state = {key: v.clone() if isinstance(v, torch.Tensor) else v for key, v in state.items()}
+    for hook in hooks:
+        hook.on_validation(training, found)

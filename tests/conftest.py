@@ -1,0 +1,28 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache of decoded images for the whole run, so that real data are decoded at most once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSHOT_KIT_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data: `$FEWSHOT_KIT_DATA`, else `shared/data` beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("FEWSHOT_KIT_DATA") or beside)
+    if not (folder / "omniglot-py").is_dir():
+        pytest.skip(f"no real data in {folder}: set FEWSHOT_KIT_DATA to a folder that holds omniglot-py")
+    return folder
