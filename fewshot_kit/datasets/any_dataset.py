@@ -1,0 +1,115 @@
+"""Any `torch.utils.data.Dataset` of `(x, y)` as a data set of few-shot tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from ..episodes import relabel
+from ..errors import InputError
+from .checks import check_arrays
+from .class_splits import FRACTIONS, by_fractions
+from .data import Data, make_data
+from .images import from_any
+
+LABELS = ("targets", "labels", "_labels", "y")  # where torchvision and others keep them
+
+
+def from_dataset(
+    dataset: Dataset[Any],
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    name: str | None = None,
+    rotations: str = "none",
+) -> Data:
+    """A data set of any Dataset: every example is read once, and the classes are split.
+
+    Labels come from the Dataset's metadata where it has any, so that what is wrong with them is said before any
+    image is decoded.
+
+    Args:
+        dataset: gives `(x, y)`; x is a Pillow image, tensor or array, all of one shape; y an int or a string.
+        fractions: shares of the classes for training, validation and test.
+        seed: of the split.
+        name: what messages call the data set.
+        rotations: of the training images, see `Split`.
+
+    Raises:
+        InputError: too few classes, labels that do not match the examples, shapes that differ, NaN values.
+    """
+    name = name or type(dataset).__name__
+    total = len(dataset)  # type: ignore[arg-type]
+    if not total:
+        raise InputError(f"{name} has no examples.")
+    known = labels_of(dataset)
+    if known is not None:
+        if len(known) != total:
+            raise InputError(f"{name} has {total} examples but {len(known)} labels; give one label for each.")
+        by_fractions(len(set(known)), fractions, seed, name)
+    x, read = _read(dataset, total, name)
+    y, classes = relabel(known if known is not None else read)
+    check_arrays(x, y, len(classes), name)  # before the split, so that messages count as the Dataset does
+    parts = by_fractions(len(classes), fractions, seed, name)
+    options = {"fractions": tuple(fractions), "seed": seed, "rotations": rotations}
+    return make_data(name, x, y, _names(dataset, classes), parts, options, rotations)
+
+
+def labels_of(dataset: Any) -> list[Hashable] | None:
+    """Every example's label from a Dataset's metadata, without reading an example; None where it has none."""
+    if isinstance(dataset, Subset):
+        inner = labels_of(dataset.dataset)
+        return None if inner is None else [inner[index] for index in dataset.indices]
+    if isinstance(dataset, TensorDataset):
+        return _plain(dataset.tensors[1]) if len(dataset.tensors) > 1 else None
+    for attribute in LABELS:
+        found = getattr(dataset, attribute, None)
+        if found is not None and not callable(found) and hasattr(found, "__len__"):
+            return _plain(found)
+    return None
+
+
+def _plain(labels: Any) -> list[Hashable]:
+    return [_label(label) for label in (labels.tolist() if hasattr(labels, "tolist") else labels)]
+
+
+def _label(label: Any) -> Hashable:
+    label = label.item() if getattr(label, "ndim", None) == 0 else label
+    if not isinstance(label, Hashable) or isinstance(label, (tuple, Tensor)):
+        raise InputError(f"A label is {label!r}; every example needs one class, an int or a string.")
+    return label
+
+
+def _read(dataset: Any, total: int, name: str) -> tuple[Tensor, list[Hashable]]:
+    from tqdm import tqdm
+
+    store: Tensor | None = None
+    labels: list[Hashable] = []
+    for index in tqdm(range(total), f"reading {name}", leave=False, delay=1, disable=None, unit=" examples"):
+        example, label = dataset[index]
+        example = from_any(example)
+        if store is None:
+            store = torch.empty(total, *example.shape, dtype=example.dtype)
+        if example.shape != store.shape[1:]:
+            raise InputError(
+                f"Example {index} of {name} has shape {list(example.shape)}, the first one {list(store.shape[1:])}; "
+                "give the Dataset a transform that makes all the same size."
+            )
+        store[index] = example
+        labels.append(_label(label))
+    assert store is not None
+    return store, labels
+
+
+def _names(dataset: Any, classes: list[Hashable]) -> list[str]:
+    """The Dataset's own class names where its labels are their numbers."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    given = getattr(dataset, "classes", None)
+    if isinstance(given, Sequence) and all(isinstance(label, int) and 0 <= label < len(given) for label in classes):
+        return [str(given[label]) for label in classes if isinstance(label, int)]
+    return [str(label) for label in classes]

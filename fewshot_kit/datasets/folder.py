@@ -1,0 +1,112 @@
+"""Your own images: a folder of class folders, or a CSV file of paths and labels."""
+
+from __future__ import annotations
+
+import csv as csv_files
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..episodes import relabel
+from ..errors import InputError
+from ._registry import register
+from .class_splits import FRACTIONS, by_fractions
+from .data import Data, make_data
+from .images import Transform, find_images, load_images
+from .store import cached, fingerprint
+
+SUBFOLDERS = (("train", "training"), ("val", "validation", "valid"), ("test",))
+
+
+@register("folder")
+def folder(
+    root: str,
+    image_size: int = 84,
+    channels: int = 3,
+    resample: str = "lanczos",
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    rotations: str = "none",
+    csv: str | None = None,
+) -> Data:
+    """Images in class folders.
+
+    Args:
+        root: holds one folder for each class, to be split by `fractions` and `seed`; or the folders `train`, `val`
+            (may be left out) and `test`, which hold the class folders.
+        image_size: pixels of each side; what is not square is cropped at its centre.
+        channels: 3 for colour, 1 for grey.
+        resample: how images are resized, see `Transform`.
+        fractions: shares of the classes for training, validation and test.
+        rotations: of the training images, see `Split`.
+        csv: a file of `path,label` lines under `root`, in place of class folders; paths are relative to `root`.
+
+    Raises:
+        InputError: no folder, no images, a damaged image (named), too few classes, a class in two splits.
+    """
+    transform = Transform(image_size, channels, resample=resample)
+    base = Path(root).expanduser()
+    if not base.is_dir():
+        raise InputError(f"There is no folder {base}.")
+    if csv is not None:
+        groups = [read_csv(base / csv, base)]
+    else:
+        groups = [find_images(base / name) if name else ([], []) for name in _subfolders(base)] or [find_images(base)]
+    labels = [label for group, _ in groups for label in group]
+    paths = [path for _, group in groups for path in group]
+    y, names = relabel(labels)
+    if len(groups) == 1:
+        parts = by_fractions(len(names), fractions, seed, f"The folder {base}")
+    else:
+        parts = [[names.index(label) for label in sorted(set(group))] for group, _ in groups]
+        _check_disjoint(parts, names, base)
+    key = {"fingerprint": fingerprint(paths, base), "root": str(base.resolve()), "transform": vars(transform)}
+    x = cached(base, f"folder-{base.resolve().name}", key, lambda: load_images(paths, transform))
+    options: dict[str, Any] = {
+        "root": str(base), "image_size": image_size, "channels": channels, "resample": resample,
+        "fractions": tuple(fractions), "seed": seed, "rotations": rotations, "csv": csv,
+    }  # fmt: skip
+    return make_data(f"folder {base.name}", x, y, [str(name) for name in names], parts, options, rotations, transform)
+
+
+def read_csv(file: Path, base: Path) -> tuple[list[str], list[Path]]:
+    """Lines of `path,label` -> labels and paths. A first line that names no file is taken as the header.
+
+    Raises:
+        InputError: no such file; a line without two columns; a path that is not there.
+    """
+    if not file.is_file():
+        raise InputError(f"There is no file {file}.")
+    labels, paths = [], []
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        for number, line in enumerate(csv_files.reader(lines), 1):
+            if not line:
+                continue
+            if len(line) < 2:
+                raise InputError(f"Line {number} of {file} is '{line[0]}'; it must be path,label.")
+            path = base / line[0].strip()
+            if path.is_file():
+                labels.append(line[1].strip())
+                paths.append(path)
+            elif number > 1:
+                raise InputError(f"Line {number} of {file} names {path}, which is not there.")
+    if not paths:
+        raise InputError(f"{file} names no images; its lines must be path,label, with paths relative to {base}.")
+    return labels, paths
+
+
+def _subfolders(base: Path) -> list[str]:
+    """Names of the training, validation (may be "") and test folders; nothing where there is no such layout."""
+    present = {path.name for path in base.iterdir() if path.is_dir()}
+    found = [next((name for name in names if name in present), "") for names in SUBFOLDERS]
+    return found if found[0] and found[2] else []
+
+
+def _check_disjoint(parts: list[list[int]], names: list[Any], base: Path) -> None:
+    everywhere = [index for part in parts for index in part]
+    twice = sorted({names[index] for index in everywhere if everywhere.count(index) > 1})
+    if twice:
+        raise InputError(
+            f"Class '{twice[0]}' is in more than one of the train, val and test folders of {base} ({len(twice)} such "
+            "classes); few-shot splits have no class in common. Put all classes into one folder: it is split by class."
+        )

@@ -1,0 +1,40 @@
+"""A built-in alphabet of any size: characters drawn by random stroke programs, after the idea of Lake,
+Salakhutdinov and Tenenbaum (Science, 2015). Nothing is downloaded; a seed gives the same images on every machine."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import InputError
+from ._registry import register
+from .class_splits import FRACTIONS, by_fractions
+from .data import Data, make_data
+from .strokes import draw_characters
+
+
+@register("glyphs")
+def glyphs(
+    classes: int = 300, drawings: int = 20, image_size: int = 28, seed: int = 0, rotations: str = "none"
+) -> Data:
+    """Procedural characters, bright ink on black, split 64 / 16 / 20 percent into train, validation and test.
+
+    Args:
+        classes: characters.
+        drawings: of each character; drawing k of every character has the same drawer, with a style of their own.
+        image_size: pixels of each side.
+        seed: of the characters, the drawers and the split.
+        rotations: of the training characters, see `Split`.
+
+    Raises:
+        InputError: numbers out of range.
+    """
+    if drawings < 2:
+        raise InputError(f"drawings is {drawings}; at least 2 of each character are needed.")
+    if image_size < 8:
+        raise InputError(f"image_size is {image_size}; glyphs need at least 8 pixels.")
+    parts = by_fractions(classes, FRACTIONS, seed, "glyphs")
+    x = draw_characters(classes, drawings, image_size, torch.Generator().manual_seed(seed))
+    y = torch.arange(classes).repeat_interleave(drawings)
+    names = [f"glyph{index:04d}" for index in range(classes)]
+    options = {"classes": classes, "drawings": drawings, "image_size": image_size, "seed": seed, "rotations": rotations}
+    return make_data("glyphs", x, y, names, parts, options, rotations)

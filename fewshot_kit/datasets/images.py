@@ -1,0 +1,170 @@
+"""Image files to uint8 tensors, by a transform that a run can record and repeat."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+RESAMPLE = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How an image file becomes a tensor; `dataclasses.asdict` gives what a run folder records.
+
+    Args:
+        image_size: pixels of each side; what is not square is cropped at its centre.
+        channels: 1 for grey, 3 for colour.
+        invert: make dark ink on white paper bright on black.
+        resample: one of `RESAMPLE`; all but `"nearest"` are antialiased.
+
+    Raises:
+        InputError: a size below 1, other channels, an unknown way of resampling.
+    """
+
+    image_size: int
+    channels: int = 1
+    invert: bool = False
+    resample: str = "lanczos"
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise InputError(f"image_size is {self.image_size}; it must be at least 1 pixel.")
+        if self.channels not in (1, 3):
+            raise InputError(f"channels is {self.channels}; it must be 1 (grey) or 3 (colour).")
+        if self.resample not in RESAMPLE:
+            raise InputError(f"Unknown resample '{self.resample}'; it is one of {', '.join(RESAMPLE)}.")
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """A Pillow image -> uint8 `[channels, image_size, image_size]`."""
+        from PIL import Image as Pillow
+        from PIL import ImageOps
+
+        # Converted before it is resized: Pillow resizes 1-bit images by NEAREST, whatever it is asked for.
+        image = _plain(ImageOps.exif_transpose(image)).convert("L" if self.channels == 1 else "RGB")
+        size = (self.image_size, self.image_size)
+        pixels = np.asarray(ImageOps.fit(image, size, getattr(Pillow.Resampling, self.resample.upper())))
+        pixels = pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
+        return 255 - pixels if self.invert else pixels
+
+
+def _plain(image: Image) -> Image:
+    """The image on white paper where it is transparent, with 8 bits where it has 16."""
+    from PIL import Image as Pillow
+
+    if image.mode.startswith("I"):
+        return Pillow.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        image = image.convert("RGBA")
+        return Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def decode(source: Path | bytes, transform: Transform, name: str) -> np.ndarray:
+    """An image file, or its bytes -> uint8 `[channels, image_size, image_size]`.
+
+    Raises:
+        InputError: the file is missing, no image, corrupt or truncated; the message has its name.
+    """
+    import struct
+
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return transform(image)
+    except FileNotFoundError:
+        raise InputError(f"There is no image {name}.") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
+        raise InputError(f"The image {name} cannot be read ({first_line(error)}); replace or remove it.") from None
+
+
+def stack_images(images: Iterable[np.ndarray], total: int, what: str) -> Tensor:
+    """Decoded images -> one uint8 tensor `[total, C, H, W]`, with a progress bar where it takes long."""
+    from tqdm import tqdm
+
+    store: Tensor | None = None
+    # disable=None: no bar where stderr is no terminal.
+    for index, image in enumerate(tqdm(images, what, total, leave=False, delay=1, disable=None, unit=" images")):
+        if store is None:
+            store = torch.empty(total, *image.shape, dtype=torch.uint8)
+        store[index] = torch.tensor(image)
+    assert store is not None
+    return store
+
+
+def load_images(paths: Sequence[Path | str], transform: Transform) -> Tensor:
+    """Image files -> uint8 `[N, C, H, W]`.
+
+    Raises:
+        InputError: no paths; an image that is missing, corrupt or truncated (named).
+    """
+    if not paths:
+        raise InputError("There are no images to load.")
+    images = (decode(Path(path), transform, str(path)) for path in paths)
+    return stack_images(images, len(paths), "decoding images")
+
+
+def find_images(folder: Path | str) -> tuple[list[str], list[Path]]:
+    """A folder of class folders -> the class name and the path of every image in it, sorted.
+
+    Images may lie deeper inside a class folder. Hidden files and what is no image are passed over.
+
+    Raises:
+        InputError: no such folder; no images in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    labels, paths = [], []
+    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        inside = sorted(path for path in child.rglob("*") if _is_image(path))
+        labels += [child.name] * len(inside)
+        paths += inside
+    if not paths:
+        raise InputError(f"The folder {folder} has no images in class folders; put them as {folder}/CLASS/IMAGE.png.")
+    return labels, paths
+
+
+def load_image_folder(folder: Path | str, transform: Transform) -> tuple[Tensor, list[str], list[Path]]:
+    """A folder of class folders -> images uint8 `[N, C, H, W]`, the class name of each, the path of each.
+
+    Raises:
+        InputError: no such folder; no images in it; a corrupt or truncated image (named).
+    """
+    labels, paths = find_images(folder)
+    return load_images(paths, transform), labels, paths
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def from_any(image: Any) -> Tensor:
+    """One example of somebody's Dataset -> a tensor: a Pillow image as `[C, H, W]`, arrays and tensors as they are.
+
+    A uint8 array `[H, W]` gets a channel; one whose last axis has 1, 3 or 4 entries is taken as `[H, W, C]`.
+    """
+    if isinstance(image, Tensor):
+        return image
+    if hasattr(image, "convert"):  # a Pillow image
+        image = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    array = np.asarray(image)
+    if array.dtype == np.uint8 and array.ndim == 2:
+        array = array[None]
+    elif array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] in (1, 3, 4):
+        array = array.transpose(2, 0, 1)
+    return torch.tensor(array)

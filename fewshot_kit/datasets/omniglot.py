@@ -1,0 +1,69 @@
+"""Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program induction",
+Science 350, 2015: 1623 characters of 50 alphabets, each drawn by 20 people."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import InputError
+from ._registry import register
+from .class_splits import by_counts
+from .data import Data, make_data
+from .images import Transform
+from .omniglot_files import CHARACTERS, DRAWINGS, load
+
+SPLITS = ("random", "background", "vinyals")
+
+# The published list (ProtoNet's and torchmeta's files) is a rule: five whole alphabets validate, and the evaluation
+# set from the 42nd character of Gurmukhi on, in alphabetical order, is the test.
+VINYALS_VALIDATION = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
+VINYALS_TEST = 423
+
+
+@register("omniglot")
+def omniglot(
+    root: str | None = None,
+    image_size: int = 28,
+    rotations: str = "classes",
+    split: str = "random",
+    seed: int = 0,
+    resample: str = "lanczos",
+    download: bool = True,
+) -> Data:
+    """Omniglot, bright ink on black.
+
+    Args:
+        root: the folder that holds `omniglot-py/`, or its archives or folders themselves; by default
+            `$FEWSHOT_KIT_DATA`, else the user's data folder.
+        image_size: pixels of each side.
+        rotations: of the training characters: `"none"`, `"classes"` (ProtoNet, Reptile), `"per_class"` (MAML) or
+            `"per_episode"` (RelationNet). Validation and test are never rotated.
+        split: `"random"`, 1100 / 100 / 423 characters by seed (MAML's counts); `"background"`, Lake's own, the 659
+            characters of the evaluation set for the test and 100 of the others, by seed, for validation; `"vinyals"`,
+            the fixed 1028 / 172 / 423 of ProtoNet.
+        seed: of the split.
+        resample: `"nearest"` is what Pillow made of the 1-bit images in the older implementations.
+        download: fetch what is not there, with torchvision.
+
+    Raises:
+        InputError: an unknown option; data that are missing, incomplete or damaged, or that cannot be fetched.
+    """
+    if split not in SPLITS:
+        raise InputError(f"Unknown omniglot split '{split}'; it is one of {', '.join(SPLITS)}.")
+    transform = Transform(image_size, channels=1, invert=True, resample=resample)
+    background, background_names = load("images_background", root, transform, download)
+    evaluation, evaluation_names = load("images_evaluation", root, transform, download)
+    names = background_names + evaluation_names
+    first, total = CHARACTERS["images_background"], len(names)
+    if split == "random":
+        parts = by_counts([1100, 100, 423], seed)
+    elif split == "background":
+        parts = [*by_counts([first - 100, 100], seed), list(range(first, total))]
+    else:
+        validation = [i for i, name in enumerate(names) if name.split("/")[0] in VINYALS_VALIDATION]
+        test = list(range(total - VINYALS_TEST, total))
+        parts = [sorted(set(range(total)) - set(validation) - set(test)), validation, test]
+    x = torch.cat([background, evaluation])
+    y = torch.arange(total).repeat_interleave(DRAWINGS)
+    options = {"image_size": image_size, "rotations": rotations, "split": split, "seed": seed, "resample": resample}
+    return make_data("omniglot", x, y, names, parts, options, rotations, transform)

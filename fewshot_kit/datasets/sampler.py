@@ -1,0 +1,87 @@
+"""Which images make up an episode: drawn for a whole meta-batch at once, always on the CPU.
+
+The draws never touch the images, so the same generator state gives the same episodes on every device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ROTATIONS = ("none", "classes", "per_class", "per_episode")
+
+
+class Drawn(NamedTuple):
+    """T tasks of `ways` classes with `examples` images each."""
+
+    images: Tensor  # [T, ways, examples] int64, numbers of images in the split
+    turns: Tensor  # [T, ways, examples] int64, quarter turns counter-clockwise, 0 to 3
+
+
+def distinct(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """For every entry of `sizes` [...], `count` different numbers below it, in uniformly random order.
+
+    Returns:
+        int64 `[..., count]`. Every size must be at least `count`.
+    """
+    largest = int(sizes.max())
+    keys = torch.rand(*sizes.shape, largest, generator=generator)
+    keys.masked_fill_(torch.arange(largest) >= sizes[..., None], -1.0)
+    return keys.topk(count).indices
+
+
+def draw(
+    counts: Tensor, rotations: str, ways: int, examples: int, tasks: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Classes without replacement, then examples of each class without replacement, all uniformly.
+
+    Args:
+        counts: images of each class `[classes]`.
+        rotations: one of `ROTATIONS`; `"classes"` draws among four times as many classes.
+
+    Returns:
+        Classes `[T, ways]`, positions within the class `[T, ways, examples]`, quarter turns `[T, ways]`.
+    """
+    classes = len(counts)
+    turns = torch.zeros(tasks, ways, dtype=torch.int64)
+    if rotations == "classes":
+        drawn = distinct(torch.full((tasks,), 4 * classes), ways, generator)
+        drawn, turns = drawn % classes, drawn // classes
+    else:
+        drawn = distinct(torch.full((tasks,), classes), ways, generator)
+    if rotations == "per_class":
+        turns = torch.randint(4, (tasks, ways), generator=generator)
+    elif rotations == "per_episode":
+        turns = torch.randint(4, (tasks, 1), generator=generator).expand(tasks, ways)
+    return drawn, distinct(counts[drawn], examples, generator), turns
+
+
+class Sampler:
+    """Draws tasks from labelled images without looking at them.
+
+    Args:
+        y: class index of every image `[N]`, in any order.
+        classes: how many classes there are.
+        rotations: one of `ROTATIONS`.
+    """
+
+    def __init__(self, y: Tensor, classes: int, rotations: str = "none") -> None:
+        self.rotations = rotations
+        self.counts = torch.bincount(y, minlength=classes)
+        self.order = y.argsort(stable=True)
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator) -> Drawn:
+        """`tasks` tasks; the caller has checked that there are enough classes and images."""
+        classes, positions, turns = draw(self.counts, self.rotations, ways, examples, tasks, generator)
+        images = self.order[self.starts[classes][..., None] + positions]
+        return Drawn(images, turns[..., None].expand_as(images))
+
+
+def fresh_generator() -> torch.Generator:
+    """A CPU generator seeded by the operating system, for callers who gave none."""
+    generator = torch.Generator()
+    generator.seed()
+    return generator

@@ -1,0 +1,200 @@
+"""The in-memory store of one split, and the two ways to draw tasks from it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..episodes import Episode, relabel
+from ..errors import InputError
+from .checks import check_arrays
+from .images import Transform
+from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
+
+
+class Split(Dataset[tuple[Tensor, int]]):
+    """Labelled examples, all in one tensor. Also a torch `Dataset` of its stored `(x, y)`, unrotated.
+
+    Args:
+        x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1]; any other tensor `[N, ...]` is
+            used as it is.
+        y: class index of every example `[N]`, int64.
+        classes: names, by class index.
+        name: what messages call the split.
+        rotations: quarter turns of the images. `"none"`; `"classes"`: every turn of a class is a class of its
+            own, without a copy of any image; `"per_class"`: one random turn for every class of an episode;
+            `"per_episode"`: one for all of an episode.
+        transform: how image files became `x`, where they did.
+
+    Raises:
+        InputError: lengths that differ, labels outside the classes, NaN or infinite values, rotations of what
+            is no square image.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: Sequence[str],
+        name: str = "data",
+        rotations: str = "none",
+        transform: Transform | None = None,
+    ) -> None:
+        check_arrays(x, y, len(classes), name)
+        if rotations not in ROTATIONS:
+            raise InputError(f"Unknown rotations '{rotations}'; they are one of {', '.join(ROTATIONS)}.")
+        if rotations != "none" and (x.dim() != 4 or x.shape[-1] != x.shape[-2]):
+            raise InputError(f"Only square images can be rotated; those of {name} have shape {list(x.shape[1:])}.")
+        y = y.cpu()
+        self.x, self.y, self.name, self.rotations, self.transform = x, y, name, rotations, transform
+        self.classes = list(classes)
+        if rotations == "classes":
+            self.classes += [f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes]
+        self._sampler = Sampler(y, len(classes), rotations)
+        self._stored_classes = list(classes)
+        self._on_device: dict[torch.device, Tensor] = {x.device: x}
+
+    @classmethod
+    def from_arrays(cls, x: Any, y: Sequence[Hashable] | Tensor, name: str = "data", **options: Any) -> Split:
+        """A split of arrays or tensors `[N, ...]` and one label (int or string) for each.
+
+        Raises:
+            InputError: as the constructor does.
+        """
+        x = torch.as_tensor(x)
+        if len(x) != len(y):
+            raise InputError(f"{name} has {len(x)} examples but {len(y)} labels; give one label for each.")
+        index, classes = relabel(y if isinstance(y, Tensor) else list(y))
+        return cls(x, index, [str(label) for label in classes], name, **options)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return _as_seen(self.x[index]), int(self.y[index])
+
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self)} examples {list(self.example_shape)}, {len(self.classes)} classes)"
+
+    @property
+    def example_shape(self) -> torch.Size:
+        """Shape of one example, as a model sees it."""
+        return self.x.shape[1:]
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the images; None for other examples."""
+        return self.x.shape[1] if self.x.dim() == 4 else None
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels along the images' longer side; None for other examples."""
+        return max(self.x.shape[2:]) if self.x.dim() == 4 else None
+
+    def check(self, ways: int, shots: int, queries: int) -> None:
+        """Raise `InputError` where such episodes cannot be drawn: too few classes, or images in a class (named)."""
+        for word, number in (("ways", ways), ("shots", shots), ("queries", queries)):
+            if number < 1:
+                raise InputError(f"{word} is {number}; it must be at least 1.")
+        if ways > len(self.classes):
+            raise InputError(f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; lower ways.")
+        counts = self._sampler.counts
+        few = (counts < shots + queries).nonzero().flatten().tolist()
+        if few:
+            others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
+            raise InputError(
+                f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
+                f"too few for {shots} shots + {queries} queries = {shots + queries}{others}; "
+                "lower shots or queries, or add examples."
+            )
+
+    def episodes(
+        self,
+        ways: int,
+        shots: int,
+        queries: int,
+        meta_batch: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Episode:
+        """Draw a meta-batch: classes and examples without replacement, uniformly, in class-major order.
+
+        Args:
+            ways, shots, queries: classes of an episode, support and query examples of each.
+            meta_batch: T, the number of episodes.
+            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
+            device: where the episodes are gathered; by default where the split's tensor is.
+
+        Returns:
+            `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
+
+        Raises:
+            InputError: as `check` does.
+        """
+        self.check(ways, shots, queries)
+        if meta_batch < 1:
+            raise InputError(f"meta_batch is {meta_batch}; it must be at least 1.")
+        drawn = self.draw(ways, shots + queries, meta_batch, generator)
+        parts = [drawn.images[..., :shots], drawn.images[..., shots:]]
+        turned = [drawn.turns[..., :shots], drawn.turns[..., shots:]]
+        x = self.gather(_flat(parts), _flat(turned), device)
+        support, query = x.split([parts[0].numel(), parts[1].numel()])
+        label = torch.arange(ways, device=x.device)
+        return Episode(
+            support.view(meta_batch, ways * shots, *self.example_shape),
+            label.repeat_interleave(shots).repeat(meta_batch, 1),
+            query.view(meta_batch, ways * queries, *self.example_shape),
+            label.repeat_interleave(queries).repeat(meta_batch, 1),
+        )
+
+    def tasks(
+        self, ways: int, shots: int, queries: int, num_tasks: int = -1, generator: torch.Generator | None = None
+    ) -> Any:
+        """The same tasks as a `learn2learn.data.TaskDataset`, drawn by the same sampler.
+
+        A task is `(x [ways * (shots + queries), ...], y)` in class-major order; `episodes.split(x, y, shots)` makes
+        an episode of it. With `num_tasks=-1` every access draws a new task; otherwise task i stays the same.
+
+        Raises:
+            InputError: as `check` does; a `num_tasks` of 0 or below -1.
+        """
+        from .tasks import task_dataset
+
+        self.check(ways, shots, queries)
+        return task_dataset(self, ways, shots + queries, num_tasks, generator or fresh_generator())
+
+    def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator | None) -> Drawn:
+        """Which images make up `tasks` tasks of `examples` images per class; unchecked, see `check`."""
+        generator = generator or fresh_generator()
+        if generator.device.type != "cpu":
+            raise InputError(f"Episodes are drawn by a CPU generator, not one on {generator.device}.")
+        return self._sampler.draw(ways, examples, tasks, generator)
+
+    def gather(self, images: Tensor, turns: Tensor, device: torch.device | str | None = None) -> Tensor:
+        """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device."""
+        store = self.x if device is None else self._store_on(torch.device(device))
+        if self.rotations == "none":
+            return _as_seen(store.index_select(0, images.to(store.device)))
+        # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
+        rows = [(turns == quarter).nonzero().flatten() for quarter in range(4)]
+        gathered = [store.index_select(0, images[part].to(store.device)) for part in rows]
+        x = torch.cat([part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(gathered)])
+        x = x.index_select(0, torch.cat(rows).argsort().to(store.device))
+        return _as_seen(x)
+
+    def _store_on(self, device: torch.device) -> Tensor:
+        if device not in self._on_device:
+            self._on_device[device] = self.x.to(device)
+        return self._on_device[device]
+
+
+def _flat(parts: list[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])
+
+
+def _as_seen(x: Tensor) -> Tensor:
+    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
