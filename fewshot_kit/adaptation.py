@@ -63,7 +63,6 @@ class Learner:
         odd = [c for c in self.classes or [] if isinstance(c, bool) or not isinstance(c, int | str)]
         if odd:
             raise InputError(f"The label {odd[0]!r} is neither an int nor a string, so the learner cannot be saved.")
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         meta = {"recipes": describe(self.algorithm), "classes": self.classes}
         save_state(path, self.algorithm, self.state, meta)
         return Path(path)

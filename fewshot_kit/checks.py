@@ -33,11 +33,14 @@ def find_device(device: torch.device | str) -> torch.device:
         found = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"'{device}' is no device: {first_line(error)}; take 'cpu', 'cuda' or 'cuda:1'.") from error
+    if found.type == "meta":
+        raise InputError("The device 'meta' holds no values; leave device= out or take device='cpu'.")
     try:
         return torch.empty(0, device=found).device  # "cuda" becomes "cuda:0"
     except (AssertionError, RuntimeError) as error:  # a build without CUDA raises the first, a missing GPU the second
+        said = first_line(error).split(". ")[0]
         raise InputError(
-            f"The device '{device}' is not there: {first_line(error)}; leave device= out or take device='cpu'."
+            f"The device '{device}' is not there: {said}; leave device= out or take device='cpu'."
         ) from error
 
 

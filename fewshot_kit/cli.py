@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from . import commands
+from . import __version__, commands
 from .config import add_flags
-from .errors import KitError
+from .errors import InputError, KitError
+from .registry import closest
+from .values import whole
+
+POLICIES = "transductive, support or running (default: the run's)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """One sentence in place of argparse's usage and message."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+        if choice:
+            names = re.findall(r"[\w-]+", choice[3])
+            message = f"{choice[1]} cannot be '{choice[2]}', only {', '.join(names)}.{closest(choice[2], names)}"
+        raise InputError(f"{message.rstrip('.?')}{'?' if message.endswith('?') else '.'} See {self.prog} --help.")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; every command's function is its `run` default."""
-    parser = argparse.ArgumentParser(prog="fewshot-kit", description="Few-shot learning in PyTorch.")
-    commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
+    """The command line; every command's function is its `run_command` default."""
+    parser = _Parser(prog="fewshot-kit", description="Few-shot learning in PyTorch.")
+    parser.add_argument("--version", action="version", version=f"fewshot-kit {__version__}")
+    parser.set_defaults(run_command=None, parser=parser, json=False)
+    commands_ = parser.add_subparsers(metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        added = commands_.add_parser(name, help=text, description=text, allow_abbrev=False)
-        added.set_defaults(run_command=run)
+        added = commands_.add_parser(name, help=text.replace("%", "%%"), description=text, allow_abbrev=False)
+        added.set_defaults(run_command=run, parser=added)
         added.add_argument("--json", action="store_true", help="print one JSON object, for programs")
         return added
 
     train = command("train", commands.train, "Meta-train an algorithm, then test it on unseen classes.")
     train.add_argument(
-        "--config", metavar="FILE", help="YAML file of settings, or a run's config.yaml; flags go before it"
+        "--config", metavar="FILE", help="YAML file of settings, or a run's config.yaml; flags win over it"
     )
     train.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
     add_flags(train)
@@ -33,19 +52,24 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", commands.evaluate, "Accuracy of a run on unseen classes, with a 95% interval.")
     evaluate.add_argument("folder", metavar="RUN", help="run folder")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"], help="(default: test)")
-    evaluate.add_argument("--episodes", type=int, default=600, metavar="N", help="test tasks (default: 600)")
-    evaluate.add_argument("--batch-norm", metavar="POLICY", help="transductive, support or running; default: the run's")
-    add_flags(
-        evaluate, ["dataset", "dataset_options", "algorithm_options", "ways", "shots", "queries", "seed", "device"]
-    )
+    evaluate.add_argument("--episodes", type=whole, default=600, metavar="N", help="test tasks (default: 600)")
+    evaluate.add_argument("--batch-norm", metavar="POLICY", help=POLICIES)
+    add_flags(evaluate, ["dataset", "dataset_options", "algorithm_options"], default="the run's")
+    add_flags(evaluate, ["ways", "shots", "queries", "seed"], default="the run's")
+    add_flags(evaluate, ["device"])
 
     adapt = command("adapt", commands.adapt, "Adapt a run to your own images and classify others.")
     adapt.add_argument("folder", metavar="RUN", help="run folder")
     adapt.add_argument("support", metavar="SUPPORT_FOLDER", help="a folder of class folders of labelled images")
     adapt.add_argument("query", metavar="QUERY", nargs="+", help="images to classify, or folders of images")
-    adapt.add_argument("--batch-norm", metavar="POLICY", help="transductive, support or running; default: the run's")
+    adapt.add_argument(
+        "--batch-norm",
+        metavar="POLICY",
+        help="as in evaluate, but where the run's is transductive the default is support, if the network allows it: "
+        "each image is classified by itself",
+    )
     adapt.add_argument("--save", metavar="FILE", help="keep the adapted learner in a file")
-    add_flags(adapt, ["algorithm_options"])
+    add_flags(adapt, ["algorithm_options"], default="the run's")
 
     listing = command("list", commands.list_names, "What there is by name.")
     listing.add_argument("kind", nargs="?", choices=["models", "algorithms", "datasets"], help="(default: all)")
@@ -55,21 +79,42 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 if `doctor` found a fault, 2 for a user's mistake, 130 if interrupted."""
-    arguments = build_parser().parse_args(argv)
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    arguments, rest = build_parser().parse_known_args(argv)
+    if rest:
+        parser = arguments.parser
+        unknown = [word.split("=")[0] for word in rest if word.startswith("-")]
+        if not unknown:
+            parser.error(f"'{rest[0]}' is one argument too many")
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        parser.error(f"There is no flag {unknown[0]}.{closest(unknown[0], flags)}")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 where `doctor` finds a fault, 2 for a user's mistake, 130 on Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        arguments = _parse(argv)
+        if arguments.run_command is None:
+            arguments.parser.print_help(sys.stderr)
+            return 2
         status: int = arguments.run_command(arguments)
         sys.stdout.flush()
         return status
     except KitError as error:
-        if arguments.json:
-            print(json.dumps({"error": str(error)}))
-        print(f"fewshot-kit: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error), argv, 2)
     except KeyboardInterrupt as stopped:
-        print(f"fewshot-kit: {stopped or 'interrupted'}", file=sys.stderr)
-        return 130
+        return _failed(str(stopped) or "Interrupted.", argv, 130)
     except BrokenPipeError:  # `fewshot-kit list | head`
         sys.stderr.close()
         return 0
+    except OSError as error:  # what no room expects: a folder that may not be read, a name that is too long
+        return _failed(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", argv, 2)
+
+
+def _failed(said: str, argv: Sequence[str], status: int) -> int:
+    if "--json" in argv:
+        print(json.dumps({"error": said}))
+    print(f"fewshot-kit: {said}", file=sys.stderr)
+    return status

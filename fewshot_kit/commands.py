@@ -6,60 +6,53 @@ import argparse
 import dataclasses
 import inspect
 import json
-from pathlib import Path
 from typing import Any
 
 from . import algorithms, datasets, models
 from .adaptation import adapt as adapt_to_task
 from .adaptation import with_options
+from .algorithms import Algorithm
 from .algorithms.modes import batch_norms
-from .checkpoints import load, record_results
-from .config import TrainConfig, from_file, from_run, given
-from .datasets.images import SUFFIXES
+from .checkpoints import load, read_config, record_results
+from .config import TrainConfig, fitting, from_file, from_run, given, merged
 from .errors import InputError
 from .evaluation import Evaluation
 from .evaluation import evaluate as evaluate_on
 from .recipes import options_of
-from .run_config import read_config
+from .recorder import TestPlan
 from .training import meta_train
+from .values import check_options
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Meta-train, test on unseen classes, and say where everything lies."""
-    settings = (from_file(arguments.config) if arguments.config else {}) | given(arguments)
+    settings = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
     folder = TrainConfig(**settings).folder()
-    if arguments.resume and folder.exists():
-        settings = from_run(folder) | settings
+    if arguments.resume:
+        settings = merged(from_run(folder), settings)
     config = TrainConfig(**settings)
-    data = datasets.create(config.dataset, **config.dataset_options)
-    model = models.create(config.model, **_fitting(config, data.train))
-    algorithm = algorithms.create(config.algorithm, model=model, **config.algorithm_options)
+    data = _create(datasets, config.dataset, config.dataset_options)
+    takes = options_of(models.get(config.model)).parameters
+    sizes = fitting(settings | {"ways": config.ways, "seed": config.seed}, data.train.example_shape)
+    fitted = {name: value for name, value in sizes.items() if name in takes}
+    model = _create(models, config.model, fitted | config.model_options)
+    algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
     data.test.check(config.ways, config.shots, config.test_queries)
     training = meta_train(
         algorithm,
         data,
-        ways=config.ways,
-        shots=config.shots,
-        queries=config.queries,
-        iterations=config.iterations,
-        meta_batch=config.meta_batch,
-        meta_lr=config.meta_lr,
-        schedule=config.schedule,
-        validate_every=config.validate_every,
-        validation_queries=config.test_queries,
-        seed=config.seed,
-        engine=config.engine,
-        device=config.device,
+        **config.training(),
         run=folder,
         resume=arguments.resume,
         progress=not arguments.json,
+        hooks=[TestPlan(folder, config.test_episodes)],
     )
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
-    results = {"test": [one.to_dict() for one in tested], "iterations": training.iterations}
-    record_results(folder, results)
+    record_results(folder, {"test": [one.to_dict() for one in tested], "iterations": training.iterations})
     curve = folder / "curve.png"
     if arguments.json:
-        print(json.dumps({"run": str(folder), "curve": str(curve), **_brief(results)}))
+        found = {"test": [_brief(one) for one in tested], "iterations": training.iterations}
+        print(json.dumps({"run": str(folder), "curve": str(curve), **found}))
         return 0
     print(f"Unseen classes of {data.name}:")
     for one in tested:
@@ -68,19 +61,14 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _fitting(config: TrainConfig, split: Any) -> dict[str, Any]:
-    """The network's options, with the sizes that the data set and the task ask for where it takes them."""
-    takes = options_of(models.get(config.model)).parameters
-    known = {"ways": config.ways, "channels": split.channels, "image_size": split.image_size, "seed": config.seed}
-    return {name: value for name, value in known.items() if name in takes and value is not None} | config.model_options
+def _create(room: Any, name: str, options: dict[str, Any], **more: Any) -> Any:
+    check_options(room.get(name), options, f"'{name}'")
+    return room.create(name, **options, **more)
 
 
 def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bool) -> list[Evaluation]:
     """The run's own batch-norm policy first; then, where it makes a difference, the inductive one beside it."""
-    policies: list[str | None] = [None]
-    stored = [layer.running_mean is not None for layer in batch_norms(algorithm.model).values()]
-    if stored and all(stored) and getattr(algorithm, "batch_norm", None) == "transductive":
-        policies.append("support")
+    policies = [None, "support"] if _depends_on_the_batch(algorithm) else [None]
     return [
         evaluate_on(
             algorithm,
@@ -98,34 +86,46 @@ def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bo
     ]
 
 
-def _brief(results: dict[str, Any]) -> dict[str, Any]:
-    tested = [{key: value for key, value in one.items() if key != "per_episode"} for one in results["test"]]
-    return results | {"test": tested}
+def _depends_on_the_batch(algorithm: Algorithm) -> bool:
+    """Whether query images are normalised together, and the network would allow for another policy."""
+    stored = [layer.running_mean is not None for layer in batch_norms(algorithm.model).values()]
+    return bool(stored) and all(stored) and getattr(algorithm, "batch_norm", None) == "transductive"
+
+
+def _brief(tested: Evaluation) -> dict[str, Any]:
+    return {name: value for name, value in tested.to_dict().items() if name != "per_episode"}
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Evaluate a run on a split of its own data set, or of another one."""
-    settings = from_run(arguments.folder)
-    trained = TrainConfig(**settings)
     wanted = given(arguments)
-    algorithm = with_options(load(arguments.folder), **wanted.pop("algorithm_options", {}))
-    another = wanted.get("dataset", trained.dataset) != trained.dataset
-    options = wanted.pop("dataset_options", {} if another else trained.dataset_options)
-    data = datasets.create(wanted.pop("dataset", trained.dataset), **options)
+    algorithm = load(arguments.folder)
+    _replace_options(algorithm, wanted.pop("algorithm_options", {}))
+    known = from_run(arguments.folder, kinds=() if "dataset" in wanted else ("dataset",))
+    config = TrainConfig(**merged(known, wanted))
+    data = _create(datasets, config.dataset, config.dataset_options)
     split = getattr(data, arguments.split)
     if split is None:
         raise InputError(f"{data.name} has no {arguments.split} split; take --split test.")
-    defaults = {"ways": trained.ways, "shots": trained.shots, "queries": trained.test_queries, "seed": trained.seed}
     tested = evaluate_on(
         algorithm,
         split,
-        **defaults | wanted,
+        ways=config.ways,
+        shots=config.shots,
+        queries=wanted.get("queries", config.test_queries),
+        seed=config.seed,
+        device=config.device,
         episodes=arguments.episodes,
         batch_norm=arguments.batch_norm,
         progress=not arguments.json,
     )
-    print(json.dumps(_brief({"test": [tested.to_dict()]})["test"][0]) if arguments.json else tested)
+    print(json.dumps(_brief(tested)) if arguments.json else tested)
     return 0
+
+
+def _replace_options(algorithm: Algorithm, options: dict[str, Any]) -> None:
+    check_options(type(algorithm), options, type(algorithm).__name__)
+    with_options(algorithm, **options)
 
 
 def adapt(arguments: argparse.Namespace) -> int:
@@ -137,37 +137,28 @@ def adapt(arguments: argparse.Namespace) -> int:
             "adapt it in Python: adapt(RUN, (x, y))."
         )
     transform = datasets.Transform(**recorded)
-    paths = [found for given_path in arguments.query for found in _images(Path(given_path))]
-    x, labels, _ = datasets.load_image_folder(arguments.support, transform)
+    algorithm = load(arguments.folder)
+    policy = arguments.batch_norm or ("support" if _depends_on_the_batch(algorithm) else None)
+    changes = {"batch_norm": policy} if policy else {}
+    _replace_options(algorithm, changes | given(arguments).get("algorithm_options", {}))
+    paths = [path for query in arguments.query for path in datasets.images_at(query)]
     query = datasets.load_images(paths, transform)
-    changes = given(arguments).get("algorithm_options", {})
-    if arguments.batch_norm:
-        changes["batch_norm"] = arguments.batch_norm
-    learner = adapt_to_task(arguments.folder, (x, labels), **changes)
+    x, labels, _ = datasets.load_image_folder(arguments.support, transform)
+    learner = adapt_to_task(algorithm, (x, labels))
     probabilities = learner.predict_proba(query)
     if arguments.save:
         learner.save(arguments.save)
-    assert learner.classes is not None
     found = [
-        {"image": str(path), "label": learner.classes[int(row.argmax())], "probability": round(float(row.max()), 4)}
-        for path, row in zip(paths, probabilities, strict=True)
+        (str(path), label, round(float(row.max()), 4))
+        for path, label, row in zip(paths, learner.predict(query), probabilities, strict=True)
     ]
     if arguments.json:
-        print(json.dumps({"classes": learner.classes, "predictions": found}))
+        predictions = [dict(zip(("image", "label", "probability"), one, strict=True)) for one in found]
+        print(json.dumps({"classes": learner.classes, "predictions": predictions}))
     else:
-        for one in found:
-            print(f"{one['image']}: {one['label']} ({100 * float(one['probability']):.1f} %)")  # type: ignore[arg-type]
+        for path, label, probability in found:
+            print(f"{path}: {label} ({100 * probability:.1f} %)")
     return 0
-
-
-def _images(path: Path) -> list[Path]:
-    """An image, or every image in a folder."""
-    if not path.is_dir():
-        return [path]
-    inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not inside:
-        raise InputError(f"The folder {path} has no images to classify.")
-    return inside
 
 
 def list_names(arguments: argparse.Namespace) -> int:
@@ -186,6 +177,8 @@ def list_names(arguments: argparse.Namespace) -> int:
         width = max(map(len, named), default=0)
         for name, sentence in named.items():
             print(f"  {name:<{width}}  {sentence}")
+        if not named:
+            print(f"  nothing matches {arguments.pattern}")
     return 0
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .checks import check_counts, check_rate
 from .errors import InputError, first_line
-from .registry import closest
-from .run_config import read_config
+from .run_config import read_config, read_config_file
+from .schedules import check_schedule
+from .values import check_settings, number, option, read_yaml, whole
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -28,12 +32,13 @@ class TrainConfig:
     model: str = _setting("conv4", "network by name (`fewshot-kit list models`)")
     ways: int = _setting(5, "classes in a task")
     shots: int = _setting(1, "labelled examples of each class")
-    queries: int = _setting(5, "query examples of each class while training")
+    queries: int = _setting(5, "query examples of each class")
     iterations: int = _setting(2000, "meta-updates")
     meta_batch: int = _setting(16, "tasks in a meta-update")
     meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
     schedule: str = _setting("cosine", "how that rate goes on: constant, or cosine down to 0")
     validate_every: int = _setting(200, "iterations between validations, at which the best checkpoint is kept")
+    validation_episodes: int = _setting(200, "tasks in a validation")
     test_episodes: int = _setting(600, "test tasks at the end")
     test_queries: int = _setting(15, "query examples of each class in validation and test")
     seed: int = _setting(0, "decides the tasks, their order and the initial weights")
@@ -44,89 +49,126 @@ class TrainConfig:
     algorithm_options: dict[str, Any] = _setting({}, "options of the algorithm, as lr=0.4 steps=5")
     model_options: dict[str, Any] = _setting({}, "options of the network, as hidden=32")
 
+    def __post_init__(self) -> None:
+        counts = ("ways", "shots", "queries", "iterations", "meta_batch", "validate_every")
+        tests = ("validation_episodes", "test_episodes", "test_queries")
+        check_counts(**{name: getattr(self, name) for name in counts + tests})
+        check_rate(meta_lr=self.meta_lr)
+        check_schedule(self.schedule)
+
     def folder(self) -> Path:
         """The run folder."""
         name = f"{self.dataset}-{self.algorithm}-{self.model}-{self.ways}w{self.shots}s"
         return Path(self.run or f"runs/{name}")
 
-
-def options(pairs: list[str]) -> dict[str, Any]:
-    """`["lr=0.4", "head=fc"]` -> `{"lr": 0.4, "head": "fc"}`; values are read as YAML."""
-    import yaml
-
-    read = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise InputError(f"'{pair}' is no option; write it as name=value, such as lr=0.4.")
-        try:
-            read[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"The value of '{pair}' cannot be read ({first_line(error)}).") from error
-    return read
+    def training(self) -> dict[str, Any]:
+        """What `meta_train` is to be told."""
+        names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
+        more = ("validation_episodes", "seed", "engine", "device")
+        return {name: getattr(self, name) for name in names + more} | {"validation_queries": self.test_queries}
 
 
-def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None) -> None:
-    """A flag for each setting, or for those named. A flag that is not given leaves nothing in the namespace."""
-    for setting in dataclasses.fields(TrainConfig):
-        if names is not None and setting.name not in names:
-            continue
-        flag = "--" + setting.name.replace("_", "-")
-        text = setting.metadata["help"]
-        if setting.name.endswith("_options"):
-            parser.add_argument(flag, nargs="+", metavar="NAME=VALUE", default=argparse.SUPPRESS, help=text)
+FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
+MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`
+
+
+def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None, default: str | None = None) -> None:
+    """A flag for each setting, or for those named. A flag that is not given leaves nothing in the namespace.
+
+    Args:
+        default: what the help says of it, where it is not the setting's own.
+    """
+    for name in names or FIELDS:
+        setting = FIELDS[name]
+        flag, text = "--" + name.replace("_", "-"), setting.metadata["help"]
+        shown = default or setting.default
+        if shown not in ("", dataclasses.MISSING):
+            text += f" (default: {shown})"
+        kind, metavar = {"int": (whole, "N"), "float": (number, "RATE")}.get(str(setting.type), (str, "NAME"))
+        if name.endswith("_options"):
+            many: Any = {"type": option, "nargs": "+", "action": "extend", "metavar": "NAME=VALUE"}
         else:
-            kind = {"int": int, "float": float}.get(str(setting.type), str)
-            shown = f"{text} (default: {setting.default})" if setting.default not in ("", None) else text
-            metavar = {int: "N", float: "RATE"}.get(kind, "NAME")
-            parser.add_argument(flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=shown)
+            many = {"type": kind, "metavar": metavar}
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **many)
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings that flags were given for."""
-    names = {setting.name for setting in dataclasses.fields(TrainConfig)}
-    found = {name: value for name, value in vars(arguments).items() if name in names}
-    return {name: options(value) if name.endswith("_options") else value for name, value in found.items()}
+    found = {name: value for name, value in vars(arguments).items() if name in FIELDS}
+    return {name: dict(value) if name.endswith("_options") else value for name, value in found.items()}
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings with others on top. Options add up, unless they were those of another data set, algorithm or network."""
+    settings = below | above
+    for kind in MADE:
+        options = f"{kind}_options"
+        if above.get(kind, below.get(kind)) == below.get(kind, above.get(kind)):
+            settings[options] = below.get(options, {}) | above.get(options, {})
+        else:
+            settings[options] = above.get(options, {})
+    return settings
 
 
 def from_file(path: str) -> dict[str, Any]:
     """Settings from a YAML file: `ways: 5` and so on, or the `config.yaml` of a run.
 
     Raises:
-        InputError: no such file, no mapping, or a setting that does not exist.
+        InputError: no such file, no mapping, a setting that does not exist, or one with a value of another kind.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = read_yaml(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a YAML file.") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no valid YAML: {first_line(error)}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no settings; write lines such as 'ways: 5'.")
-    if "version" in content and isinstance(content.get("training"), dict):
-        return _flat(content)
-    names = [setting.name for setting in dataclasses.fields(TrainConfig)]
-    for name in content:
-        if name not in names:
-            raise InputError(f"{path} has a setting '{name}' that does not exist.{closest(str(name), names)}")
+    if "version" in content:
+        return _flat(read_config_file(path), path)
+    check_settings(content, {name: setting.type for name, setting in FIELDS.items()}, path)
     return content
 
 
-def from_run(run: str | Path) -> dict[str, Any]:
-    """The settings that a run folder was made with."""
-    return _flat(read_config(run)) | {"run": str(run)}
+def from_run(run: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
+    """The settings that a run folder was made with.
+
+    Args:
+        kinds: those of data set, algorithm and model that have to be known by name.
+
+    Raises:
+        InputError: no run; or one that was made in Python of a class without a name.
+    """
+    return _flat(read_config(run), run, kinds) | {"run": str(run)}
 
 
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
+def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
     """A run's `config.yaml` -> the settings that make it again."""
     settings: dict[str, Any] = {}
-    for kind, key in (("dataset", "data"), ("algorithm", "algorithm"), ("model", "model")):
-        recipe = config.get(key) or {}
+    for kind in kinds:
+        recipe = config.get("data" if kind == "dataset" else kind) or {}
         if "name" not in recipe:
-            raise InputError(f"The run was made in Python with a {kind} that has no name; go on with it in Python.")
+            raise InputError(f"{source} was made in Python with a {kind} that has no name; go on with it in Python.")
         settings[kind], settings[f"{kind}_options"] = recipe["name"], dict(recipe["options"])
-    names = {setting.name for setting in dataclasses.fields(TrainConfig)}
-    training = config["training"] | {"test_queries": config["training"]["validation_queries"]}
-    return settings | {name: value for name, value in training.items() if name in names}
+    training = config.get("training") or {}
+    if "validation_queries" in training:
+        training = training | {"test_queries": training["validation_queries"]}
+    training = training | (config.get("test") or {})
+    settings |= {name: value for name, value in training.items() if name in FIELDS}
+    if "model" in kinds:  # sizes that the data set and the task decide are left to them, in case these change
+        sizes = fitting(settings, (config.get("data") or {}).get("example_shape"))
+        options = settings["model_options"].items()
+        settings["model_options"] = {name: value for name, value in options if sizes.get(name) != value}
+    return settings
+
+
+def fitting(settings: dict[str, Any], example_shape: Sequence[int] | None) -> dict[str, Any]:
+    """What task and examples decide of a network: ways, seed, inputs; for images channels and image_size too."""
+    sizes: dict[str, Any] = {name: settings[name] for name in ("ways", "seed") if name in settings}
+    if example_shape:
+        sizes["inputs"] = math.prod(example_shape)
+    if example_shape and len(example_shape) == 3:
+        sizes |= {"channels": example_shape[0], "image_size": max(example_shape[1:])}
+    return sizes

@@ -56,8 +56,10 @@ class Evaluation:
         return self.mean > mean if self.measure == "accuracy" else self.mean < mean
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as plain values, the measure under its own name."""
+        """Every field as plain values, the measure under its own name; None where JSON has no such number (nan)."""
         fields = dataclasses.asdict(self)
+        for name in ("mean", "interval", "loss"):
+            fields[name] = fields[name] if math.isfinite(fields[name]) else None
         return {fields.pop("measure"): fields.pop("mean"), **fields}
 
     def __str__(self) -> str:
@@ -108,9 +110,9 @@ def evaluate(
     check_model(algorithm, first.query_x[0], None if first.query_y.is_floating_point() else ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
     losses, measured = [], []
-    with kept_modes(algorithm), torch.no_grad():
+    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress, str(split.name)) as indices:
         algorithm.eval()
-        for index in _counted(episodes, progress, str(split.name)):
+        for index in indices:
             generator = stream(seed, "evaluation", index)
             (episode,) = unstack(draw(algorithm, split, ways, shots, queries, generator=generator))
             with default_draws(seed, "evaluation draws", index, device_of(algorithm)):
@@ -192,8 +194,6 @@ def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algor
 
 
 def _counted(episodes: int, progress: bool, name: str) -> Any:
-    if not progress:
-        return range(episodes)
     from tqdm import tqdm
 
-    return tqdm(range(episodes), desc=f"evaluate {name}", unit="episode")
+    return tqdm(range(episodes), desc=f"evaluate {name}", unit="episode", disable=not progress)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-def options_of(factory: Callable[..., Any]) -> inspect.Signature:
-    """The factory's signature, without annotations.
+def options_of(factory: Callable[..., Any], *, annotated: bool = False) -> inspect.Signature:
+    """The factory's signature, without annotations unless they are asked for.
 
     Where a class hands its `**options` on to the class it inherits from, the options of that one take their place.
     """
@@ -23,7 +23,7 @@ def options_of(factory: Callable[..., Any]) -> inspect.Signature:
                 del found[rest[0]]
                 own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
                 found |= {p.name: p for p in own if p.name not in found}
-    keywords = [p.replace(annotation=p.empty) for p in found.values()]
+    keywords = list(found.values()) if annotated else [p.replace(annotation=p.empty) for p in found.values()]
     return inspect.Signature(sorted(keywords, key=_order))
 
 

@@ -119,10 +119,21 @@ class Recorder(Hooks):
             self.file.close()
 
 
+class TestPlan(Hooks):
+    """Writes into the run how many test tasks are to follow, so that a resumed run, or a second one, has as many."""
+
+    def __init__(self, run: Path, episodes: int) -> None:
+        self.run, self.episodes = run, episodes
+
+    def on_start(self, training: Training) -> None:
+        write_config(self.run, read_config(self.run) | {"test": {"test_episodes": self.episodes}})
+
+
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration less what may change on resuming: where the data lies on this machine, and the iterations,
-    unless the rate's schedule depends on them."""
+    """A configuration less what may change on resuming: where the data lies on this machine, what the test will be,
+    and the iterations, unless the rate's schedule depends on them."""
     config = copy.deepcopy(config)
+    config.pop("test", None)
     if config["training"].get("schedule") == "constant":
         config["training"].pop("iterations", None)
     config.get("data", {}).get("options", {}).pop("root", None)

@@ -77,17 +77,24 @@ def read_config(run: str | Path) -> dict[str, Any]:
     Raises:
         InputError: no folder, a folder without a run, a damaged file, or one from a newer version of the kit.
     """
-    import yaml
-
     path = Path(run) / "config.yaml"
     if not Path(run).is_dir():
         raise InputError(f"There is no run folder {run}; check the path, or train first.")
-    try:
-        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
+    if not path.exists():
         raise InputError(
-            f"{run} has no config.yaml: it is no run folder, or never reached its first checkpoint."
-        ) from None
+            f"{run} has no config.yaml: it is no run folder, or never reached its first checkpoint; train it anew."
+        )
+    return read_config_file(path)
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """As `read_config`, of a run's `config.yaml` wherever it lies."""
+    import yaml
+
+    try:
+        config = yaml.load(Path(path).read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is no valid YAML ({first_line(error)}); restore it from a copy.") from error
     if not isinstance(config, dict) or not isinstance(config.get("version"), int):
@@ -97,6 +104,10 @@ def read_config(run: str | Path) -> dict[str, Any]:
             f"{path} has version {config['version']} and this fewshot-kit reads up to {CONFIG_VERSION}; "
             "upgrade it with pip install -U fewshot-kit."
         )
+    for part in ("algorithm", "model"):
+        recipe = config.get(part)
+        if not isinstance(recipe, dict) or "class" not in recipe or ("name" in recipe) != ("options" in recipe):
+            raise InputError(f"{path} is incomplete: it does not say how the {part} is made; restore it from a copy.")
     return config
 
 

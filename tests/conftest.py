@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import CommandLine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +27,11 @@ def data_root() -> Path:
     if not (folder / "omniglot-py").is_dir():
         pytest.skip(f"no real data in {folder}: set FEWSHOT_KIT_DATA to a folder that holds omniglot-py")
     return folder
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    """The command line, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEWSHOT_KIT_CACHE", str(tmp_path / "cache"))
+    return CommandLine(capsys)

@@ -135,8 +135,15 @@ def test_loop_equals_learn2learn(kind, first_order):
 @EVERY
 def test_second_order_equals_a_finite_difference(kind):
     """Along one random direction: the slope of the meta-loss, from losses alone."""
+    slope, expected = slopes(algorithms.create("maml", model=build(kind), lr=0.2, steps=2))
+    # Smooth everywhere but for ReLU, whose kink the two points hardly ever straddle.
+    torch.testing.assert_close(slope, expected, rtol=1e-5, atol=1e-8)
+
+
+def slopes(algorithm):
+    """The meta-loss's slope along one random direction, by its gradient and by a central difference."""
     generator = torch.Generator().manual_seed(13)
-    algorithm = algorithms.create("maml", model=build(kind), lr=0.2, steps=2).eval()
+    algorithm.eval()
     direction = {
         n: torch.randn(p.shape, generator=generator, dtype=p.dtype)
         for n, p in algorithm.named_parameters()
@@ -154,9 +161,7 @@ def test_second_order_equals_a_finite_difference(kind):
             return torch.stack([moved.loss(task)[0] for task in unstack(meta_batch())]).mean()
 
     eps = 1e-5
-    expected = (at(eps) - at(-eps)) / (2 * eps)
-    # Smooth everywhere but for ReLU, whose kink the two points hardly ever straddle.
-    torch.testing.assert_close(slope.detach(), expected, rtol=1e-5, atol=1e-8)
+    return slope.detach(), (at(eps) - at(-eps)) / (2 * eps)
 
 
 def test_dropout_draws_in_training_and_rests_in_evaluation():
@@ -198,19 +203,25 @@ class TestBatchNormPolicies:
         torch.testing.assert_close(self.scores(policy, [0, 1, 2])[:1], self.scores(policy, [0]))
 
     def test_support_statistics_are_the_support_sets(self):
-        """By hand: the convolution's output on the support set, its mean and its unbiased variance."""
+        """By hand: the convolution's output on the support set, its mean and its biased variance."""
         model = build("running batch norm")
         algorithm = algorithms.create("maml", model=model, lr=0.2, steps=0, batch_norm="support")
         task = unstack(meta_batch(1))[0]
         state = algorithm.adapt(task.support_x, task.support_y)
         features = model[0](task.support_x)
-        torch.testing.assert_close(state["buffers"]["1.running_mean"], features.mean((0, 2, 3)).detach())
-        torch.testing.assert_close(state["buffers"]["1.running_var"], features.var((0, 2, 3)).detach())
+        mean, variance = features.mean((0, 2, 3)), features.var((0, 2, 3), unbiased=False)
+        torch.testing.assert_close(state["statistics"]["1"], [(mean, variance)])
         scores = algorithm.predict(state, task.query_x)
-        normed = (model[0](task.query_x) - features.mean((0, 2, 3))[:, None, None]) / (
-            features.var((0, 2, 3)) + 1e-5
-        ).sqrt()[:, None, None]
+        normed = (model[0](task.query_x) - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
         torch.testing.assert_close(scores, model[4](nn.functional.silu(normed).flatten(1)))
+
+    @pytest.mark.parametrize("kind", ["running batch norm", "no running statistics"])
+    @pytest.mark.parametrize("policy", ["transductive", "support"])
+    def test_the_meta_gradient_sees_the_statistics(self, kind, policy):
+        """A finite difference: statistics taken for constants would give another slope."""
+        algorithm = algorithms.create("maml", model=build(kind), lr=0.2, steps=2, batch_norm=policy)
+        slope, expected = slopes(algorithm)
+        torch.testing.assert_close(slope, expected, rtol=1e-5, atol=1e-8)
 
     def test_running_statistics_stay(self):
         model = build("running batch norm")

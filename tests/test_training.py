@@ -147,6 +147,7 @@ def test_the_run_folder(uninterrupted):
     assert config["version"] == 1
     assert config["training"] == {k: v for k, v in SMALL.items() if k != "progress"} | {
         "iterations": 10,
+        "schedule": "constant",
         "seed": 0,
         "engine": engines.choose(algorithm, "auto"),
     }
@@ -176,6 +177,38 @@ def test_training_learns_without_a_run_folder_or_a_validation_split():
     assert after > before
     assert (result.weights, result.best, result.run) == ("last", None, None)
     assert all(parameter.grad is None for parameter in algorithm.parameters())
+
+
+class Rates(Hooks):
+    def __init__(self):
+        self.seen = []
+
+    def on_iteration(self, training):
+        self.seen.append(training.optimizer.param_groups[0]["lr"])
+
+
+def test_the_cosine_schedule_by_hand():
+    rates = Rates()
+    train(centroids(), iterations=4, schedule="cosine", hooks=[rates])
+    assert rates.seen == pytest.approx([0.01, 0.01 * (2 + 2**0.5) / 4, 0.005, 0.01 * (2 - 2**0.5) / 4])
+
+
+def test_a_cosine_run_resumes_to_the_same_weights_and_cannot_grow(tmp_path):
+    whole, parts = centroids(), centroids()
+    train(whole, iterations=6, schedule="cosine", run=tmp_path / "whole")
+
+    class Stop(Hooks):
+        def on_iteration(self, training):
+            if training.iteration == 5:
+                raise RuntimeError("pulled the plug")
+
+    with pytest.raises(RuntimeError, match="plug"):
+        train(parts, iterations=6, schedule="cosine", run=tmp_path / "parts", hooks=[Stop()])
+    again = centroids()
+    train(again, iterations=6, schedule="cosine", run=tmp_path / "parts", resume=True)
+    assert same(whole, again)
+    with pytest.raises(InputError, match=r"training.iterations was 6 and is now 9"):
+        train(centroids(), iterations=9, schedule="cosine", run=tmp_path / "parts", resume=True)
 
 
 def test_the_global_rng_and_the_modes_stay():
@@ -340,6 +373,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         ({"iterations": 0}, "iterations is 0; it must be a whole number of at least 1"),
         ({"meta_batch": 2.5}, "meta_batch is 2.5"),
         ({"meta_lr": float("nan")}, "meta_lr is nan"),
+        ({"schedule": "cosign"}, "Unknown schedule 'cosign'; it is one of constant, cosine"),
         ({"engine": "warp"}, "warp"),
         ({"device": "cuda:77"}, "The device 'cuda:77' is not there"),
         ({"device": "gpu"}, "'gpu' is no device"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -13,13 +14,14 @@ from ..errors import InputError
 from .base import Algorithm, Criterion
 from .heads import find_head, head_outputs
 from .inner_loop import Rule, Tensors, inner_loop, sgd
-from .modes import check_policy, running, twice_differentiable
+from .modes import check_policy, collected, normalised_by, running, twice_differentiable
 
 
 class GradientBased(Algorithm):
     """Inner-loop algorithms. A subclass says which parameters adapt (`adapts`) and by which rule (`rule`).
 
-    The state of a task is `{"parameters": adapted ones by name, "buffers": all by name}`.
+    The state of a task is `{"parameters": adapted ones by name, "buffers": all by name, "statistics": of the support
+    set, where batch norm is to use them}`.
 
     Args:
         model: any `nn.Module` that gives scores `[N, classes]`.
@@ -28,9 +30,8 @@ class GradientBased(Algorithm):
         steps: inner-loop steps.
         head: name of the head; by default the last `nn.Linear`.
         batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
-            queries are normalised together (the MAML paper). `support`: from the support set (inductive); the
-            meta-gradient takes those statistics as constants. `running`: the stored ones, which meta-training
-            leaves as they are.
+            queries are normalised together (the MAML paper). `support`: from the support set, as the adapted model
+            sees it (inductive). `running`: the stored ones, which meta-training leaves as they are.
         criterion: `(scores, targets) -> scalar`; by default chosen by the targets.
 
     Raises:
@@ -75,8 +76,8 @@ class GradientBased(Algorithm):
         """The inner loop's update rule."""
         return sgd(self.lr)
 
-    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Tensors]:
-        """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers"}`.
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`.
 
         Works under `no_grad` and `inference_mode` too; the state then carries no graph.
         """
@@ -100,23 +101,35 @@ class GradientBased(Algorithm):
             twice_differentiable(self.model),
         ):
             parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, not second_order)
-        if self.batch_norm == "support":
-            with torch.no_grad(), running(self.model, batch_statistics=True, keep_statistics=True):
-                buffers = self._run(parameters, buffers, x)[1]
         if not differentiable:
             parameters = {name: p.detach() for name, p in parameters.items()}
-        return {"parameters": parameters, "buffers": {name: buffer.detach() for name, buffer in buffers.items()}}
+        state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
+        if self.batch_norm == "support":
+            with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
+                self._run(parameters, buffers, x)
+        return state
 
-    def predict(self, state: dict[str, Tensors], x: Tensor) -> Tensor:
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""
-        transductive = self.batch_norm == "transductive"
-        with running(self.model, batch_statistics=transductive), twice_differentiable(self.model):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(running(self.model, batch_statistics=self.batch_norm == "transductive"))
+            stack.enter_context(twice_differentiable(self.model))
+            if self.batch_norm == "support":
+                stack.enter_context(normalised_by(self.model, state["statistics"]))
             return self._run(state["parameters"], state["buffers"], x)[0]
 
     def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
         # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-        return functional_call(self.model, {**parameters, **buffers}, (x,)), buffers
+        try:
+            return functional_call(self.model, {**parameters, **buffers}, (x,)), buffers
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"Batch norm cannot take its statistics from {len(x)} example (batch_norm='{self.batch_norm}'); give "
+                "more examples, or take batch_norm='running' (with several support examples, 'support' does too)."
+            ) from error
 
     def clone(self) -> Any:
         """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
 
@@ -25,10 +26,10 @@ def check_policy(model: nn.Module, policy: str) -> None:
     if policy not in get_args(BatchNorm):
         raise InputError(f"batch_norm is '{policy}'; it is one of {', '.join(get_args(BatchNorm))}.")
     bare = [name for name, layer in batch_norms(model).items() if layer.running_mean is None]
-    if policy != "transductive" and bare:
+    if policy == "running" and bare:
         raise InputError(
-            f"The batch norm '{bare[0]}' keeps no running statistics, which batch_norm='{policy}' needs; "
-            "make it with track_running_stats=True, or take batch_norm='transductive'."
+            f"The batch norm '{bare[0]}' keeps no running statistics, which batch_norm='running' needs; "
+            "make it with track_running_stats=True, or take batch_norm='transductive' or 'support'."
         )
 
 
@@ -52,21 +53,62 @@ def kept_modes(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(model: nn.Module, *, batch_statistics: bool, keep_statistics: bool = False) -> Iterator[None]:
-    """Run batch norm on the statistics of its own batch, or on the stored ones, whatever mode the model is in.
-
-    Args:
-        batch_statistics: normalise by the batch; otherwise by the running statistics.
-        keep_statistics: let this batch's statistics replace the running ones, in the buffers handed in.
-    """
-    changes: list[tuple[Any, str, Any]] = []
-    for layer in batch_norms(model).values():
-        changes.append((layer, "training", batch_statistics))
-        if keep_statistics:
-            changes.append((layer, "momentum", 1.0))
+def running(model: nn.Module, *, batch_statistics: bool) -> Iterator[None]:
+    """Run batch norm on the statistics of its own batch, or on the stored ones, whatever mode the model is in."""
+    changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in batch_norms(model).values()]
     # cuDNN differentiates a recurrent layer only in training mode; without dropout the mode has no other effect.
     changes += [(m, "training", True) for m in model.modules() if isinstance(m, nn.RNNBase) and not m.dropout]
     with _attributes(changes):
+        yield
+
+
+# Name of a batch-norm layer -> mean and biased variance per channel, for each time that the layer is run.
+Statistics = dict[str, list[tuple[Tensor, Tensor]]]
+
+
+@contextlib.contextmanager
+def _hooked(hooks: list[RemovableHandle]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def collected(model: nn.Module) -> Iterator[Statistics]:
+    """The statistics of what enters each batch norm inside, as tensors with a graph."""
+    found: Statistics = {name: [] for name in batch_norms(model)}
+
+    def look(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+            over = [d for d in range(inputs[0].dim()) if d != 1]
+            found[name].append((inputs[0].mean(over), inputs[0].var(over, unbiased=False)))
+
+        return hook
+
+    with _hooked([layer.register_forward_pre_hook(look(name)) for name, layer in batch_norms(model).items()]):
+        yield found
+
+
+@contextlib.contextmanager
+def normalised_by(model: nn.Module, statistics: Statistics) -> Iterator[None]:
+    """Batch norm inside uses these statistics, and is differentiated with respect to them too: `F.batch_norm` would
+    take stored ones for constants, and meta-training would follow a wrong gradient.
+    """
+
+    def use(name: str) -> Callable[..., Tensor]:
+        times = iter(statistics[name])
+
+        def hook(layer: _BatchNorm, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            x, (mean, variance) = inputs[0], next(times)
+            shape = [1, -1] + [1] * (x.dim() - 2)
+            x = (x - mean.view(shape)) / (variance.view(shape) + layer.eps).sqrt()
+            return x * layer.weight.view(shape) + layer.bias.view(shape) if layer.affine else x
+
+        return hook
+
+    with _hooked([layer.register_forward_hook(use(name)) for name, layer in batch_norms(model).items()]):
         yield
 
 

@@ -4,7 +4,7 @@ from . import folder, futurama, glyphs, omniglot  # each registers its data set;
 from ._registry import create, get, names, register
 from .any_dataset import from_dataset
 from .data import Data
-from .images import Transform, find_images, load_image_folder, load_images
+from .images import Transform, find_images, images_at, load_image_folder, load_images
 from .roots import find_cache, find_root
 from .split import Split
 
@@ -21,6 +21,7 @@ __all__ = [
     "futurama",
     "get",
     "glyphs",
+    "images_at",
     "load_image_folder",
     "load_images",
     "names",

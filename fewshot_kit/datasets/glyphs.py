@@ -9,6 +9,7 @@ from ..errors import InputError
 from ._registry import register
 from .class_splits import FRACTIONS, by_fractions
 from .data import Data, make_data
+from .images import Transform
 from .strokes import draw_characters
 
 
@@ -37,4 +38,5 @@ def glyphs(
     y = torch.arange(classes).repeat_interleave(drawings)
     names = [f"glyph{index:04d}" for index in range(classes)]
     options = {"classes": classes, "drawings": drawings, "image_size": image_size, "seed": seed, "rotations": rotations}
-    return make_data("glyphs", x, y, names, parts, options, rotations)
+    paper = Transform(image_size, channels=1, invert=True)  # what makes glyphs of a person's own drawings
+    return make_data("glyphs", x, y, names, parts, options, rotations, paper)

@@ -131,7 +131,7 @@ def find_images(folder: Path | str) -> tuple[list[str], list[Path]]:
         raise InputError(f"There is no folder {folder}.")
     labels, paths = [], []
     for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        inside = sorted(path for path in child.rglob("*") if _is_image(path))
+        inside = _images_in(child)
         labels += [child.name] * len(inside)
         paths += inside
     if not paths:
@@ -147,6 +147,25 @@ def load_image_folder(folder: Path | str, transform: Transform) -> tuple[Tensor,
     """
     labels, paths = find_images(folder)
     return load_images(paths, transform), labels, paths
+
+
+def images_at(place: Path | str) -> list[Path]:
+    """An image file itself, or every image in a folder and below it, sorted, without hidden files.
+
+    Raises:
+        InputError: a folder without images.
+    """
+    place = Path(place)
+    if not place.is_dir():
+        return [place]
+    inside = _images_in(place)
+    if not inside:
+        raise InputError(f"The folder {place} has no images.")
+    return inside
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if _is_image(path))
 
 
 def _is_image(path: Path) -> bool:

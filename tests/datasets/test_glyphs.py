@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fewshot_kit import datasets
-from fewshot_kit.datasets import Data, Split
+from fewshot_kit.datasets import Data, Split, Transform
 from fewshot_kit.datasets.strokes import _spline, render
 from fewshot_kit.errors import InputError
 
@@ -25,7 +25,11 @@ def test_counts(glyphs: Data) -> None:
     assert [len(split.classes) for split in splits if split] == [192, 48, 60]
     assert len({name for split in splits if split for name in split.classes}) == 300
     assert glyphs.test.x.shape == (1200, 1, 28, 28) and (glyphs.test.y.bincount() == 20).all()
-    assert glyphs.test.channels == 1 and glyphs.test.image_size == 28 and glyphs.transform is None
+    assert (
+        glyphs.test.channels == 1
+        and glyphs.test.image_size == 28
+        and glyphs.transform == Transform(28, channels=1, invert=True)
+    )
 
 
 def test_a_seed_gives_the_same_images(glyphs: Data) -> None:
