@@ -48,11 +48,11 @@ def train(arguments: argparse.Namespace) -> int:
         hooks=[TestPlan(folder, config.test_episodes)],
     )
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
-    record_results(folder, {"test": [one.to_dict() for one in tested], "iterations": training.iterations})
+    took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
+    record_results(folder, {"test": [one.to_dict() for one in tested], **took})
     curve = folder / "curve.png"
     if arguments.json:
-        found = {"test": [_brief(one) for one in tested], "iterations": training.iterations}
-        print(json.dumps({"run": str(folder), "curve": str(curve), **found}))
+        print(json.dumps({"run": str(folder), "curve": str(curve), "test": [_brief(one) for one in tested], **took}))
         return 0
     print(f"Unseen classes of {data.name}:")
     for one in tested:

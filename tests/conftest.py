@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from small_runs import centroids, maml, train
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,3 +36,12 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEWSHOT_KIT_CACHE", str(tmp_path / "cache"))
     return CommandLine(capsys)
+
+
+@pytest.fixture(scope="session", params=[centroids, maml])
+def uninterrupted(request, tmp_path_factory):
+    """A run of ten iterations on the small world: how it is made, the algorithm, the result, the folder."""
+    run = tmp_path_factory.mktemp("whole")
+    algorithm = request.param()
+    result = train(algorithm, run=run, iterations=10)
+    return request.param, algorithm, result, run

@@ -1,0 +1,58 @@
+"""Meta-training on the small world, in seconds, and ways to stop it."""
+
+import os
+
+import torch
+from toy import Centroids, noisy_net, world
+
+from fewshot_kit.algorithms import MAML
+from fewshot_kit.hooks import Hooks
+from fewshot_kit.training import meta_train
+
+SMALL = {
+    "ways": 3,
+    "shots": 2,
+    "queries": 4,
+    "meta_batch": 3,
+    "validate_every": 4,
+    "validation_episodes": 5,
+    "validation_queries": 4,
+    "meta_lr": 0.01,
+    "progress": False,
+}
+
+
+def train(algorithm, data=None, **settings):
+    return meta_train(algorithm, data or world(), **{**SMALL, **settings})
+
+
+def centroids():
+    return Centroids(noisy_net())
+
+
+def maml():
+    return MAML(noisy_net(), lr=0.1)
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Hooks):
+    def __init__(self, iteration, with_signal=None):
+        self.iteration, self.signal = iteration, with_signal
+
+    def on_iteration(self, training):
+        if training.iteration == self.iteration:
+            if self.signal is None:
+                raise Killed
+            os.kill(os.getpid(), self.signal)
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def lines(run):
+    return (run / "metrics.jsonl").read_bytes()
