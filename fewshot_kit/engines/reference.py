@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 
-from torch import Tensor
-
 from ..algorithms import Algorithm, GradientBased
 from ..algorithms.modes import running, twice_differentiable
 from ..episodes import Episode
 from ..errors import InputError
+from .results import Result, gradients
 
 
-def loss(algorithm: Algorithm, episode: Episode) -> tuple[Tensor, Tensor]:
-    """One episode's loss and query scores `[Q, classes]`, through `algorithm.clone()`.
+def run(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
+    """Every episode's loss, scores and gradients, through `algorithm.clone()`.
 
     Raises:
         InputError: the algorithm has no `clone()`, or a batch-norm policy that the libraries do not know.
@@ -23,6 +22,10 @@ def loss(algorithm: Algorithm, episode: Episode) -> tuple[Tensor, Tensor]:
         raise InputError(f"{name} has no reference implementation in learn2learn or higher; use engine='loop'.")
     if algorithm.batch_norm == "support":
         raise InputError("learn2learn and higher know no batch_norm='support'; use engine='loop'.")
+    return [_one(algorithm, task) for task in tasks]
+
+
+def _one(algorithm: GradientBased, episode: Episode) -> Result:
     model = algorithm.model
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with (
@@ -38,4 +41,5 @@ def loss(algorithm: Algorithm, episode: Episode) -> tuple[Tensor, Tensor]:
         scores = learner(episode.query_x)
     for buffer, before in buffers:  # learn2learn's clone shares the model's running statistics and writes to them
         buffer.data.copy_(before)
-    return algorithm.criterion(scores, episode.query_y), scores
+    loss = algorithm.criterion(scores, episode.query_y)
+    return Result(loss.detach(), scores.detach(), gradients(algorithm, loss))

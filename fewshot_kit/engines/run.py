@@ -9,8 +9,9 @@ from ..algorithms import Algorithm
 from ..episodes import Episode, unstack
 from ..errors import InputError
 from . import loop, reference
+from .results import trainable
 
-ENGINES = {"loop": loop.loss, "reference": reference.loss}
+ENGINES = {"loop": loop.run, "reference": reference.run}
 
 
 def choose(algorithm: Algorithm, engine: str = "auto") -> str:
@@ -37,12 +38,11 @@ def meta_backward(algorithm: Algorithm, episodes: Episode, engine: str = "auto")
     Returns:
         Losses `[T]` and query scores `[T, Q, classes]`, both detached.
     """
-    run = ENGINES[choose(algorithm, engine)]
-    tasks = unstack(episodes)
-    losses, scores = [], []
-    for task in tasks:
-        loss, score = run(algorithm, task)
-        (loss / len(tasks)).backward()
-        losses.append(loss.detach())
-        scores.append(score.detach())
-    return torch.stack(losses), torch.stack(scores)
+    results = ENGINES[choose(algorithm, engine)](algorithm, unstack(episodes))
+    for index, parameter in enumerate(trainable(algorithm)):
+        slopes = [result.gradients[index] for result in results]
+        arrived = [slope for slope in slopes if slope is not None]
+        if arrived:
+            mean = torch.stack(arrived).sum(0) / len(results)
+            parameter.grad = mean if parameter.grad is None else parameter.grad + mean
+    return torch.stack([result.loss for result in results]), torch.stack([result.scores for result in results])
