@@ -1,0 +1,44 @@
+"""What the README says is so: its figures are those of the committed results, its commands and Python run."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fewshot_kit.cli import build_parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def test_the_omniglot_figure_is_the_measured_one():
+    results = json.loads((RESULTS / "omniglot" / "results.json").read_text())
+    for tested in results["test"]:
+        assert f"{100 * tested['accuracy']:.2f} ± {100 * tested['interval']:.2f} %" in README
+        assert tested["episodes"] == len(tested["per_episode"]) == 600
+    assert f"{results['seconds'] / 60:.0f} minutes" in README and not results["resumed"]
+
+
+def test_the_table_is_the_generated_one():
+    page = (RESULTS / "accuracy" / "README.md").read_text()
+    for row in re.findall(r"^\| (?:\||accuracy).*$|^\|---.*$", page, re.MULTILINE):
+        assert row in README
+
+
+def commands():
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].strip().removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("fewshot-kit")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_commands_parse(line):
+    assert build_parser().parse_args(shlex.split(line)[1:])
+
+
+def test_every_linked_file_is_there():
+    linked = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert linked and all((ROOT / path).exists() for path in linked)
