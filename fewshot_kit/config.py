@@ -33,7 +33,7 @@ class TrainConfig:
     ways: int = _setting(5, "classes in a task")
     shots: int = _setting(1, "labelled examples of each class")
     queries: int = _setting(5, "query examples of each class")
-    iterations: int = _setting(8000, "meta-updates")
+    iterations: int = _setting(7500, "meta-updates")
     meta_batch: int = _setting(8, "tasks in a meta-update")
     meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
     schedule: str = _setting("cosine", "how that rate goes on: constant, or cosine down to 0")

@@ -6,7 +6,8 @@ import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from ..algorithms import Algorithm
 from ..algorithms.modes import twice_differentiable
@@ -17,43 +18,48 @@ from .results import Result, gradients
 def run(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
     """Every episode's loss, scores and gradients, in the order of the tasks.
 
-    Convolutional nets on a CPU gain nothing from several threads inside an operator, and nearly all of it from one
-    task on each (one intra-op thread a worker). The order must not matter for that: where the first task has drawn
-    random numbers or moved a buffer, the others follow it one by one.
+    Convolutional nets on a CPU gain little from several threads inside an operator, and nearly all of it from one
+    task on each (one intra-op thread a worker). That is right only where the order of the tasks does not matter:
+    if one of them has drawn random numbers or moved a buffer, all are run again one by one.
     """
-    before = _traces(algorithm)
-    results = [_one(algorithm, tasks[0])]
-    rest = tasks[1:]
-    count = min(_workers(algorithm), len(rest))
-    if count < 2 or not all(map(torch.equal, before, _traces(algorithm))):
-        return results + [_one(algorithm, task) for task in rest]
+    count = min(_workers(algorithm), len(tasks))
+    if count > 1:
+        random = torch.get_rng_state()
+        results = _together(algorithm, tasks, count)
+        if results is not None and torch.equal(random, torch.get_rng_state()):
+            return results
+        torch.set_rng_state(random)
+    return [_one(algorithm, task) for task in tasks]
+
+
+def _workers(algorithm: Algorithm) -> int:
+    """As many as threads, for a convolutional net on a CPU without dropout, which draws in the order of the tasks."""
+    modules = list(algorithm.modules())
+    convolutional = any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in modules)
+    drawing = any(isinstance(module, _DropoutNd) and module.training and module.p > 0 for module in modules)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in algorithm.parameters())
+    return torch.get_num_threads() if convolutional and on_cpu and not drawing else 1
+
+
+def _together(algorithm: Algorithm, tasks: list[Episode], count: int) -> list[Result] | None:
+    """The results, or None where a task has moved a buffer."""
     # `functional_call` changes the module while it runs, so every worker needs a copy of its own.
     copies = [copy.deepcopy(algorithm) for _ in range(count)]
-    parts = [(one, rest[number::count]) for number, one in enumerate(copies)]
     threads = torch.get_num_threads()
     try:
         # The choice of kernels belongs to the process: made here once, what the workers choose again changes nothing.
         with twice_differentiable(algorithm.model), ThreadPoolExecutor(count, "episodes") as pool:
-            done = list(pool.map(_several, parts))
+            done = list(pool.map(_several, copies, [tasks[number::count] for number in range(count)]))
     finally:
         torch.set_num_threads(threads)
-    return results + [done[index % count][index // count] for index in range(len(rest))]
+    buffers = list(algorithm.buffers())
+    if not all(all(map(torch.equal, buffers, one.buffers())) for one in copies):
+        return None
+    return [done[index % count][index // count] for index in range(len(tasks))]
 
 
-def _workers(algorithm: Algorithm) -> int:
-    convolutional = any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in algorithm.modules())
-    on_cpu = all(parameter.device.type == "cpu" for parameter in algorithm.parameters())
-    return torch.get_num_threads() if convolutional and on_cpu else 1
-
-
-def _traces(algorithm: Algorithm) -> list[Tensor]:
-    """What a task can leave behind: the state of the default generator, and the buffers."""
-    return [torch.get_rng_state(), *(buffer.clone() for buffer in algorithm.buffers())]
-
-
-def _several(part: tuple[Algorithm, list[Episode]]) -> list[Result]:
+def _several(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
     torch.set_num_threads(1)
-    algorithm, tasks = part
     return [_one(algorithm, task) for task in tasks]
 
 
