@@ -8,7 +8,7 @@ comma := ,
 space := $() $()
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(PIP_FIND_LINKS))
 
-DEMO := --dataset glyphs --model conv4 --algorithm maml --ways 5 --shots 1 --iterations 400 \
+DEMO := --dataset glyphs --model conv4 --algorithm maml --ways 5 --shots 1 --iterations 200 \
 	--validate-every 100 --validation-episodes 100
 
 .PHONY: demo test test-long lint bench clean
