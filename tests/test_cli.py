@@ -196,7 +196,6 @@ def test_adapt_takes_each_image_by_itself_unless_told_otherwise(cli, run):
     assert half != [one for one in together if "/small/" in one["image"]]
 
 
-
 def test_adapt_a_run_of_colour_images_from_a_folder(cli):
     write_images(Path("data"), {f"class{index}": 4 for index in range(8)}, size=(24, 20))
     options = "--dataset folder --dataset-options root=data image_size=16 --ways 2 --model-options hidden=4"
