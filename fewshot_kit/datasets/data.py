@@ -56,7 +56,8 @@ def make_data(
         rows = (number[y] >= 0).nonzero().flatten()
         named = [classes[index] for index in part]
         turned = rotations if word == "training" else "none"
-        splits.append(Split(x[rows], number[y[rows]], named, f"the {word} split of {name}", turned, transform))
+        own = x.index_select(0, rows)  # half the time of x[rows]
+        splits.append(Split(own, number[y[rows]], named, f"the {word} split of {name}", turned, transform))
     train, validation, test = splits
     assert train is not None and test is not None
     return Data(name, train, validation, test, options)

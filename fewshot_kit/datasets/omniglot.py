@@ -24,7 +24,7 @@ VINYALS_TEST = 423
 def omniglot(
     root: str | None = None,
     image_size: int = 28,
-    rotations: str = "none",
+    rotations: str = "classes",
     split: str = "random",
     seed: int = 0,
     resample: str = "lanczos",

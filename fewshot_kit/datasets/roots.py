@@ -9,21 +9,23 @@ from pathlib import Path
 
 def find_root(root: str | Path | None = None) -> Path:
     """The folder of data sets: `root`, else `$FEWSHOT_KIT_DATA`, else the user's data folder. It need not exist."""
-    from platformdirs import user_data_dir
+    chosen = root or os.environ.get("FEWSHOT_KIT_DATA")
+    if not chosen:
+        from platformdirs import user_data_dir
 
-    chosen = root or os.environ.get("FEWSHOT_KIT_DATA") or user_data_dir("fewshot-kit", appauthor=False)
+        chosen = user_data_dir("fewshot-kit", appauthor=False)
     return Path(chosen).expanduser()
 
 
 def find_cache(beside: Path) -> Path:
     """The folder for decoded images: `$FEWSHOT_KIT_CACHE`, else beside the data, else the user's cache folder."""
-    from platformdirs import user_cache_dir
-
     chosen = os.environ.get("FEWSHOT_KIT_CACHE")
     if chosen:
         return Path(chosen).expanduser()
     if writable(beside):
         return beside / ".fewshot-kit"
+    from platformdirs import user_cache_dir
+
     return Path(user_cache_dir("fewshot-kit", appauthor=False))
 
 

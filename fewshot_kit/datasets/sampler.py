@@ -26,9 +26,10 @@ def distinct(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
     Returns:
         int64 `[..., count]`. Every size must be at least `count`.
     """
-    largest = int(sizes.max())
+    smallest, largest = (int(size) for size in sizes.aminmax())
     keys = torch.rand(*sizes.shape, largest, generator=generator)
-    keys.masked_fill_(torch.arange(largest) >= sizes[..., None], -1.0)
+    if smallest < largest:
+        keys.masked_fill_(torch.arange(largest) >= sizes[..., None], -1.0)
     return keys.topk(count).indices
 
 

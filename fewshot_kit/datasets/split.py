@@ -143,12 +143,12 @@ class Split(Dataset[tuple[Tensor, int]]):
         turned = [drawn.turns[..., :shots], drawn.turns[..., shots:]]
         x = self.gather(_flat(parts), _flat(turned), device)
         support, query = x.split([parts[0].numel(), parts[1].numel()])
-        label = torch.arange(ways, device=x.device)
+        label = torch.arange(ways, device=x.device)[:, None]
         return Episode(
             support.view(meta_batch, ways * shots, *self.example_shape),
-            label.repeat_interleave(shots).repeat(meta_batch, 1),
+            label.repeat(meta_batch, 1, shots).flatten(1),
             query.view(meta_batch, ways * queries, *self.example_shape),
-            label.repeat_interleave(queries).repeat(meta_batch, 1),
+            label.repeat(meta_batch, 1, queries).flatten(1),
         )
 
     def tasks(
@@ -175,18 +175,22 @@ class Split(Dataset[tuple[Tensor, int]]):
         return self._sampler.draw(ways, examples, tasks, generator)
 
     def gather(self, images: Tensor, turns: Tensor, device: torch.device | str | None = None) -> Tensor:
-        """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device."""
+        """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device.
+
+        The numbers go to a GPU as one pinned copy, and nothing waits for the GPU.
+        """
         store = self.x if device is None else self._store_on(torch.device(device))
         if self.rotations == "none":
-            return _as_seen(store.index_select(0, images.to(store.device)))
+            return _as_seen(store.index_select(0, _sent(images, store.device)))
         # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
-        rows = [(turns == quarter).nonzero().flatten() for quarter in range(4)]
-        gathered = [store.index_select(0, images[part].to(store.device)) for part in rows]
-        x = torch.cat([part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(gathered)])
-        x = x.index_select(0, torch.cat(rows).argsort().to(store.device))
-        return _as_seen(x)
+        order = turns.argsort(stable=True)
+        by_turn, back = _sent(torch.stack([images[order], order.argsort()]), store.device)
+        upright, *others = store.index_select(0, by_turn).split(turns.bincount(minlength=4).tolist())
+        x = torch.cat([upright, *(part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(others, 1))])
+        return _as_seen(x.index_select(0, back))
 
     def _store_on(self, device: torch.device) -> Tensor:
+        device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one place: the store goes there once
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
         return self._on_device[device]
@@ -196,5 +200,13 @@ def _flat(parts: list[Tensor]) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
+def _sent(index: Tensor, device: torch.device) -> Tensor:
+    """A small CPU tensor on the device, without waiting for the device."""
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+
+
 def _as_seen(x: Tensor) -> Tensor:
-    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
+    if x.dtype != torch.uint8:
+        return x
+    # By a tensor on the device: CUDA multiplies by the reciprocal of a number, which is not what a CPU gives.
+    return x.to(torch.float32).div_(torch.full((), 255.0, device=x.device))

@@ -8,7 +8,7 @@ import os
 import tempfile
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,19 @@ from torch import Tensor
 from ..errors import first_line
 from .roots import find_cache
 
-FORMAT = 1  # raised whenever what a key stands for changes
+FORMAT = 2  # raised whenever what a key stands for changes
 
 
-def cached(beside: Path, name: str, key: dict[str, Any], decode: Callable[[], Tensor]) -> Tensor:
-    """The tensor that `decode` gives, from the disk where it was decoded before.
+Decoded = tuple[Tensor, list[str]]  # images, and the classes' names where only the source tells them
+
+
+def cached(beside: Path, name: str, key: dict[str, Any], decode: Callable[[], Decoded]) -> Decoded:
+    """What `decode` gives, from the disk where it was decoded before.
 
     Args:
         beside: the data's own folder; the cache goes there if that folder may be written to.
         name: start of the file name.
-        key: everything that the tensor depends on, JSON-able: source files, sizes, settings.
+        key: everything that the images depend on, JSON-able: source files, sizes, settings.
         decode: called when nothing is cached, or what is cached is damaged (which is a warning).
     """
     said = json.dumps({"format": FORMAT, **key}, sort_keys=True)
@@ -36,23 +39,23 @@ def cached(beside: Path, name: str, key: dict[str, Any], decode: Callable[[], Te
             return _read(path, said)
         except _Damaged as error:
             warnings.warn(f"The cache {path} is damaged ({error}); it is built anew.", stacklevel=2)
-    tensor = decode()
+    decoded = decode()
     try:
-        _write(path, tensor, said)
+        _write(path, *decoded, said)
     except OSError as error:
         warnings.warn(f"The decoded images cannot be kept in {path.parent} ({first_line(error)}).", stacklevel=2)
-    return tensor
+    return decoded
 
 
 class _Damaged(Exception):
     pass
 
 
-def _checksum(tensor: Tensor) -> str:
-    return f"{zlib.crc32(tensor.numpy().data):08x}"
+def _checksum(tensor: Tensor, names: str) -> str:
+    return f"{zlib.crc32(tensor.numpy().data, zlib.crc32(names.encode())):08x}"
 
 
-def _read(path: Path, key: str) -> Tensor:
+def _read(path: Path, key: str) -> Decoded:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -62,30 +65,34 @@ def _read(path: Path, key: str) -> Tensor:
         raise _Damaged(first_line(error)) from None
     if metadata.get("key") != key:
         raise _Damaged("it belongs to other settings")
-    if metadata.get("crc32") != _checksum(tensor):
+    names = metadata.get("names", "")
+    if metadata.get("crc32") != _checksum(tensor, names):
         raise _Damaged("its checksum does not fit")
-    return tensor
+    return tensor, json.loads(names)
 
 
-def _write(path: Path, tensor: Tensor, key: str) -> None:
+def _write(path: Path, tensor: Tensor, names: list[str], key: str) -> None:
     """Written beside its place and renamed, so that a reader finds the whole file or none."""
     from safetensors.torch import save
 
+    said = json.dumps(names)
+    metadata = {"key": key, "names": said, "crc32": _checksum(tensor, said)}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(save({"x": tensor.contiguous()}, {"key": key, "crc32": _checksum(tensor)}))
+            file.write(save({"x": tensor.contiguous()}, metadata))
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def fingerprint(paths: list[Path], folder: Path) -> str:
+def fingerprint(paths: Sequence[Path | str], folder: Path) -> str:
     """A hash of the files' names, sizes and times of change: another one when any of them is replaced."""
     digest = hashlib.sha256()
+    start = os.path.join(folder, "")
     for path in paths:
-        status = path.stat()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        status = os.stat(path)
+        digest.update(f"{os.fspath(path).removeprefix(start)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()

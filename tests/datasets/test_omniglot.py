@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from fewshot_kit import datasets
 from fewshot_kit.datasets import Data
+from fewshot_kit.datasets.images import decode
 from fewshot_kit.datasets.omniglot_files import CHARACTERS, fetch, load, sources
 from fewshot_kit.errors import InputError
 
@@ -54,6 +56,23 @@ def test_drawings_are_what_pillow_makes_of_the_files(omniglot: Data, data_root: 
                 image = Image.open(io.BytesIO(archive.read(files[0]))).convert("L")
     expected = 255 - torch.tensor(list(image.resize((28, 28), Image.Resampling.LANCZOS).tobytes()), dtype=torch.uint8)
     assert torch.equal(omniglot.test.x[label * 20].flatten(), expected)
+
+
+def test_all_cores_give_the_bytes_that_one_gives(data_root: Path) -> None:
+    x, names = load("images_background", data_root, datasets.Transform(28, invert=True), False, "Futurama")
+    with zipfile.ZipFile(data_root / "omniglot-py" / "images_background.zip") as archive:
+        files = sorted(file for file in archive.namelist() if "/Futurama/" in file and file.endswith(".png"))
+        one_by_one = [decode(archive.read(file), datasets.Transform(28, invert=True), file) for file in files]
+    assert torch.equal(x, torch.tensor(np.stack(one_by_one)))
+    assert names == [f"Futurama/character{number:02d}" for number in range(1, 27)]
+
+
+def test_a_later_start_does_not_list_the_archive(
+    omniglot: Data, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    again = datasets.create("omniglot", root=str(data_root), rotations="classes")
+    assert classes(again) == classes(omniglot) and torch.equal(again.test.x, omniglot.test.x)
 
 
 def test_splits_are_fixed_by_their_seed(omniglot: Data, data_root: Path) -> None:
@@ -154,6 +173,29 @@ def test_a_broken_folder_beside_a_whole_archive_is_passed_over(tmp_path: Path) -
 def test_an_archive_that_is_a_web_page(tmp_path: Path) -> None:
     (tmp_path / "images_background.zip").write_text("<html>404</html>")
     with pytest.raises(InputError, match=r"images_background.zip is no zip archive \(File is not a zip file\)"):
+        datasets.create("futurama", root=str(tmp_path))
+
+
+def archive_of_blanks(root: Path) -> Path:
+    blank_omniglot(root / "folder")
+    file = root / "images_background.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((root / "folder").rglob("*.png")):
+            archive.write(path, path.relative_to(root / "folder").as_posix())
+    return file
+
+
+@pytest.mark.parametrize("place", [0, 5])  # a byte of the compressed drawing: its header, or what it says
+def test_a_torn_drawing_in_an_archive_is_named(tmp_path: Path, place: int) -> None:
+    file = archive_of_blanks(tmp_path)
+    with zipfile.ZipFile(file) as archive:
+        info = archive.getinfo("images_background/Futurama/character03/0001_07.png")
+    content = bytearray(file.read_bytes())
+    content[info.header_offset + 30 + len(info.filename) + place] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"character03/0001_07.png in .* cannot be read \(.*\); fetch the archive again"
+    ):
         datasets.create("futurama", root=str(tmp_path))
 
 

@@ -48,6 +48,14 @@ def test_distinct_numbers_are_uniform_permutations() -> None:
     assert (counts - 10_000).abs().max() < 500  # five deviations
 
 
+def test_classes_of_one_size_are_drawn_as_those_of_several() -> None:
+    """So that a seed gives the same episodes, whichever way is taken."""
+    equal = distinct(torch.full((4, 5), 9), 3, generator())
+    sizes = torch.full((4, 5), 9)
+    sizes[3, 4] = 8
+    assert torch.equal(distinct(sizes, 3, generator())[:3], equal[:3])
+
+
 def test_episode_shapes_and_order() -> None:
     episode = numbered([9] * 8).episodes(5, 2, 3, 4, generator())
     assert [tuple(t.shape) for t in episode] == [(4, 10, 2), (4, 10), (4, 15, 2), (4, 15)]
@@ -110,6 +118,26 @@ def test_the_same_episodes_on_a_gpu() -> None:
     here, there = split.episodes(3, 1, 2, 4, generator()), split.episodes(3, 1, 2, 4, generator(), "cuda")
     assert all(tensor.is_cuda for tensor in there)
     assert all(torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("rotations", ["none", "classes"])
+def test_a_gpu_is_not_waited_for_and_holds_one_store(rotations: str) -> None:
+    split = images(rotations)
+    split.episodes(3, 1, 2, 4, generator(), "cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        split.episodes(3, 1, 2, 4, generator(), "cuda:0")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(split._on_device) == 2  # the CPU's and the GPU's
+
+
+def test_labels_are_tensors_of_their_own() -> None:
+    episode = images("none").episodes(3, 1, 1, 2, generator())
+    episode.support_y[0, 0] = 2
+    assert episode.support_y.tolist() == [[2, 1, 2], [0, 1, 2]] and episode.query_y.tolist() == [[0, 1, 2]] * 2
 
 
 def test_device_is_taken_from_the_argument() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from fewshot_kit.datasets.roots import find_cache, find_root
-from fewshot_kit.datasets.store import cached, fingerprint
+from fewshot_kit.datasets.store import Decoded, cached, fingerprint
 
 
 class Decoder:
@@ -17,9 +18,13 @@ class Decoder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> torch.Tensor:
+    def __call__(self) -> Decoded:
         self.calls += 1
-        return torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2)
+        return torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2), ["zero", "one", "zwölf"]
+
+
+def same(first: Decoded, second: Decoded) -> bool:
+    return torch.equal(first[0], second[0]) and first[1] == second[1]
 
 
 @pytest.fixture
@@ -33,25 +38,30 @@ def no_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_decoded_once(tmp_path: Path, no_variable: Path) -> None:
     decode = Decoder()
     first, again = (cached(tmp_path, "digits", {"size": 2}, decode) for _ in range(2))
-    assert decode.calls == 1 and torch.equal(first, again)
+    assert decode.calls == 1 and same(first, again)
     cached(tmp_path, "digits", {"size": 3}, decode)
     assert decode.calls == 2
     files = sorted((tmp_path / ".fewshot-kit").iterdir())
     assert len(files) == 2 and all(file.name.startswith("digits-") and file.suffix == ".safetensors" for file in files)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "garbage"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "renamed", "garbage"])
 def test_a_damaged_cache_is_built_anew(tmp_path: Path, no_variable: Path, damage: str) -> None:
     decode = Decoder()
     cached(tmp_path, "digits", {}, decode)
     (file,) = (tmp_path / ".fewshot-kit").iterdir()
     whole = file.read_bytes()
     flipped = whole[:-1] + bytes([whole[-1] ^ 1])
-    file.write_bytes({"truncated": whole[:-5], "empty": b"", "flipped": flipped, "garbage": b"x" * 99}[damage])
+    damaged = {
+        "truncated": whole[:-5], "empty": b"", "flipped": flipped, "renamed": whole.replace(b"zero", b"hero"),
+        "garbage": b"x" * 99,
+    }  # fmt: skip
+    assert damaged[damage] != whole
+    file.write_bytes(damaged[damage])
     with pytest.warns(UserWarning, match=r"is damaged .*; it is built anew"):
         again = cached(tmp_path, "digits", {}, decode)
-    assert decode.calls == 2 and torch.equal(again, decode())
-    assert torch.equal(cached(tmp_path, "digits", {}, decode), again) and decode.calls == 3
+    assert decode.calls == 2 and same(again, decode())
+    assert same(cached(tmp_path, "digits", {}, decode), again) and decode.calls == 3
 
 
 def test_a_cache_of_other_settings_is_not_taken(tmp_path: Path, no_variable: Path) -> None:
@@ -79,7 +89,7 @@ def test_no_place_for_a_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FEWSHOT_KIT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match=r"cannot be kept in"):
-        assert cached(tmp_path, "digits", {}, Decoder()).shape == (3, 1, 2, 2)
+        assert same(cached(tmp_path, "digits", {}, Decoder()), Decoder()())
 
 
 def test_a_failed_write_leaves_nothing_behind(
@@ -101,6 +111,10 @@ def test_fingerprint_sees_a_replaced_file(tmp_path: Path) -> None:
     assert fingerprint([file], tmp_path) == before
     file.write_bytes(b"12")
     assert fingerprint([file], tmp_path) != before
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.copy2(file, moved)
+    assert fingerprint([moved / "a.png"], moved) == fingerprint([str(file)], tmp_path)  # by name within the folder
 
 
 def test_where_data_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
