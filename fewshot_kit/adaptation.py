@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import algorithms
-from .algorithms import Algorithm, GradientBased
+from .algorithms import Algorithm, GradientBased, Metric
 from .algorithms.modes import batch_norms
 from .checkpoints import describe, load, rebuild, save_state
 from .checks import check_model, device_of, dtype_of
@@ -19,6 +19,7 @@ from .episodes import relabel
 from .errors import InputError
 from .recipes import options_of
 from .registry import closest
+from .seeds import default_draws
 
 Labels = Sequence[Hashable] | Tensor
 
@@ -117,7 +118,8 @@ def adapt(
             )
         made = with_options(copy.deepcopy(model), **options)
     else:
-        made = algorithms.create(algorithm, model=copy.deepcopy(model), **_inductive(algorithm, model, options))
+        with default_draws(0, "adapt"):  # an algorithm may have modules of its own
+            made = algorithms.create(algorithm, model=copy.deepcopy(model), **_inductive(algorithm, model, options))
     made.eval()
     x = _examples(made, x)
     if len(x) != len(labels):
@@ -152,7 +154,7 @@ def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
                 f"{type(algorithm).__name__} has no option '{name}'.{closest(name, known)} It has {', '.join(known)}."
             )
         setattr(algorithm, name, value)
-    if isinstance(algorithm, GradientBased):
+    if isinstance(algorithm, GradientBased | Metric):
         algorithm.check()
     if algorithm.recipe is not None and options:
         algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | options}
@@ -163,7 +165,7 @@ def _inductive(algorithm: str, model: nn.Module, options: dict[str, Any]) -> dic
     factory = algorithms.get(algorithm)
     layers = batch_norms(model).values()
     stored = bool(layers) and all(layer.running_mean is not None for layer in layers)
-    if stored and isinstance(factory, type) and issubclass(factory, GradientBased):
+    if stored and isinstance(factory, type) and issubclass(factory, GradientBased | Metric):
         return {"batch_norm": "running", **options}
     return options
 

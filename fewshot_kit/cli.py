@@ -47,6 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", help="YAML file of settings, or a run's config.yaml; flags win over it"
     )
     train.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
+    train.add_argument(
+        "--profile", action="store_true", help="write a trace and the ten heaviest operators into the run folder"
+    )
     add_flags(train)
 
     evaluate = command("evaluate", commands.evaluate, "Accuracy of a run on unseen classes, with a 95% interval.")

@@ -18,8 +18,10 @@ from .config import TrainConfig, fitting, from_file, from_run, given, merged
 from .errors import InputError
 from .evaluation import Evaluation
 from .evaluation import evaluate as evaluate_on
+from .profiling import Profiler
 from .recipes import options_of
 from .recorder import TestPlan
+from .seeds import default_draws
 from .training import meta_train
 from .values import check_options
 
@@ -36,7 +38,8 @@ def train(arguments: argparse.Namespace) -> int:
     sizes = fitting(settings | {"ways": config.ways, "seed": config.seed}, data.train.example_shape)
     fitted = {name: value for name, value in sizes.items() if name in takes}
     model = _create(models, config.model, fitted | config.model_options)
-    algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
+    with default_draws(config.seed, "algorithm"):  # for modules of its own
+        algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
     data.test.check(config.ways, config.shots, config.test_queries)
     training = meta_train(
         algorithm,
@@ -45,7 +48,7 @@ def train(arguments: argparse.Namespace) -> int:
         run=folder,
         resume=arguments.resume,
         progress=not arguments.json,
-        hooks=[TestPlan(folder, config.test_episodes)],
+        hooks=[TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile,
     )
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
     took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
@@ -58,6 +61,8 @@ def train(arguments: argparse.Namespace) -> int:
     for one in tested:
         print(f"  {one}")
     print(f"Run folder: {folder}\nLearning curve: {curve}")
+    if arguments.profile:
+        print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
     return 0
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .checks import check_counts, check_rate
 from .errors import InputError, first_line
+from .ranges import check_counts, check_rate
 from .run_config import read_config, read_config_file
 from .schedules import check_schedule
 from .values import check_settings, number, option, read_yaml, whole
@@ -33,16 +33,19 @@ class TrainConfig:
     ways: int = _setting(5, "classes in a task")
     shots: int = _setting(1, "labelled examples of each class")
     queries: int = _setting(5, "query examples of each class")
-    iterations: int = _setting(3600, "meta-updates")
-    meta_batch: int = _setting(16, "tasks in a meta-update")
+    iterations: int = _setting(8000, "meta-updates")
+    meta_batch: int = _setting(8, "tasks in a meta-update")
     meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
     schedule: str = _setting("cosine", "how that rate goes on: constant, or cosine down to 0")
-    validate_every: int = _setting(600, "iterations between validations, at which the best checkpoint is kept")
+    validate_every: int = _setting(1000, "iterations between validations, at which the best checkpoint is kept")
     validation_episodes: int = _setting(200, "tasks in a validation")
     test_episodes: int = _setting(600, "test tasks at the end")
     test_queries: int = _setting(15, "query examples of each class in validation and test")
     seed: int = _setting(0, "decides the tasks, their order and the initial weights")
-    engine: str = _setting("auto", "how a meta-batch is run: auto, loop, reference")
+    engine: str = _setting("auto", "how a meta-batch is run: auto (measured), vmap, loop, reference")
+    chunk: int | None = _setting(None, "engine vmap: tasks at a time, to bound memory (default: all)")
+    workers: int | None = _setting(None, "engine loop: tasks at a time (default: by the model and the machine)")
+    compile: bool = _setting(False, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
     dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
@@ -50,8 +53,9 @@ class TrainConfig:
     model_options: dict[str, Any] = _setting({}, "options of the network, as hidden=32")
 
     def __post_init__(self) -> None:
-        counts = ("ways", "shots", "queries", "iterations", "meta_batch", "validate_every")
+        counts: tuple[str, ...] = ("ways", "shots", "queries", "iterations", "meta_batch", "validate_every")
         tests = ("validation_episodes", "test_episodes", "test_queries")
+        counts += tuple(name for name in ("chunk", "workers") if getattr(self, name) is not None)
         check_counts(**{name: getattr(self, name) for name in counts + tests})
         check_rate(meta_lr=self.meta_lr)
         check_schedule(self.schedule)
@@ -64,11 +68,12 @@ class TrainConfig:
     def training(self) -> dict[str, Any]:
         """What `meta_train` is to be told."""
         names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
-        more = ("validation_episodes", "seed", "engine", "device")
+        more = ("validation_episodes", "seed", "engine", "chunk", "workers", "compile", "device")
         return {name: getattr(self, name) for name in names + more} | {"validation_queries": self.test_queries}
 
 
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
+PARSERS: dict[str, tuple[Any, str]] = {"int": (whole, "N"), "int | None": (whole, "N"), "float": (number, "RATE")}
 MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`
 
 
@@ -82,11 +87,13 @@ def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None, d
         setting = FIELDS[name]
         flag, text = "--" + name.replace("_", "-"), setting.metadata["help"]
         shown = default or setting.default
-        if shown not in ("", dataclasses.MISSING):
+        if shown not in ("", None, False, dataclasses.MISSING):
             text += f" (default: {shown})"
-        kind, metavar = {"int": (whole, "N"), "float": (number, "RATE")}.get(str(setting.type), (str, "NAME"))
-        if name.endswith("_options"):
-            many: Any = {"type": option, "nargs": "+", "action": "extend", "metavar": "NAME=VALUE"}
+        kind, metavar = PARSERS.get(str(setting.type), (str, "NAME"))
+        if setting.type == "bool":
+            many: dict[str, Any] = {"action": "store_true"}
+        elif name.endswith("_options"):
+            many = {"type": option, "nargs": "+", "action": "extend", "metavar": "NAME=VALUE"}
         else:
             many = {"type": kind, "metavar": metavar}
         parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **many)

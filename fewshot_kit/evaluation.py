@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import engines
 from .algorithms import Algorithm
 from .algorithms.modes import check_policy, kept_modes
-from .checks import check_counts, check_model, device_of, dtype_of, find_device
-from .episodes import Episode, unstack
+from .checks import check_model, device_of, dtype_of, find_device
+from .episodes import Episode, stack, unstack
 from .errors import InputError
+from .ranges import check_counts
 from .seeds import default_draws, stream
+
+BATCH = 16  # episodes at a time: memory does not grow with their number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +85,15 @@ def evaluate(
     episodes: int = 600,
     seed: int = 0,
     batch_norm: str | None = None,
+    engine: str | engines.Choice = "auto",
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Adapt to `episodes` tasks of a split and measure each on its queries.
 
-    Episode i depends on `seed` and i alone. The algorithm runs in eval mode and is left as it was:
-    parameters, buffers, modes, device and the global RNG.
+    Episode i depends on `seed` and i alone. Episodes are run in batches, without a graph, so that memory does not grow
+    with their number. The algorithm runs in eval mode and is left as it was: parameters, buffers, modes, device and
+    the global RNG.
 
     Args:
         algorithm: what is evaluated.
@@ -96,6 +102,8 @@ def evaluate(
         episodes: how many tasks.
         seed: which tasks.
         batch_norm: a policy (`transductive`, `support`, `running`) in place of the algorithm's own.
+        engine: how tasks are run, a name or what `engines.choose` gave; `"auto"` takes `engines.usual`, without
+            measuring, so that the same evaluation is always run the same way.
         device: where to compute; by default where the algorithm is.
         progress: show a bar.
 
@@ -106,19 +114,29 @@ def evaluate(
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     split.check(ways, shots, queries)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
-    first = draw(algorithm, split, ways, shots, queries, generator=stream(seed, "evaluation", 0))
+    place = device_of(algorithm), dtype_of(algorithm)
+
+    def episode(index: int) -> Episode:
+        drawn = draw(split, ways, shots, queries, generator=stream(seed, "evaluation", index), place=place)
+        return unstack(drawn)[0]
+
+    first = stack([episode(0)])
     check_model(algorithm, first.query_x[0], None if first.query_y.is_floating_point() else ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
-    losses, measured = [], []
-    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress, str(split.name)) as indices:
+    losses: list[float] = []
+    measured: list[float] = []
+    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress, str(split.name)) as bar:
         algorithm.eval()
-        for index in indices:
-            generator = stream(seed, "evaluation", index)
-            (episode,) = unstack(draw(algorithm, split, ways, shots, queries, generator=generator))
-            with default_draws(seed, "evaluation draws", index, device_of(algorithm)):
-                loss, value = _measure(algorithm, episode, ways)
-            losses.append(loss)
-            measured.append(value)
+        choice = _chosen(algorithm, engine, first)
+        for start in range(0, episodes, BATCH):
+            batch = stack(episode(index) for index in range(start, min(start + BATCH, episodes)))
+            with default_draws(seed, "evaluation draws", start, device_of(algorithm)):
+                scores = choice.predict(algorithm, batch)
+            for one, targets in zip(scores, batch.query_y, strict=True):
+                loss, value = _measure(algorithm, one, targets, ways)
+                losses.append(loss)
+                measured.append(value)
+            bar.update(len(scores))
     return Evaluation(
         measure=measure,
         mean=statistics.fmean(measured),
@@ -141,11 +159,18 @@ def half_width(values: list[float]) -> float:
 
 
 def draw(
-    algorithm: Algorithm, split: Any, ways: int, shots: int, queries: int, meta_batch: int = 1, *, generator: Any
+    split: Any,
+    ways: int,
+    shots: int,
+    queries: int,
+    meta_batch: int = 1,
+    *,
+    generator: torch.Generator,
+    place: tuple[torch.device, torch.dtype],
 ) -> Episode:
-    """A meta-batch of a split, on the algorithm's device and in its dtype."""
-    dtype = dtype_of(algorithm)
-    drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device_of(algorithm))
+    """A meta-batch of a split, on a device and in a dtype."""
+    device, dtype = place
+    drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
     return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in drawn))
 
 
@@ -165,15 +190,18 @@ def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
     return (scores[..., :ways].argmax(-1) == targets).double().mean(-1)
 
 
-def _measure(algorithm: Algorithm, episode: Episode, ways: int) -> tuple[float, float]:
-    state = algorithm.adapt(episode.support_x, episode.support_y)
-    scores = algorithm.predict(state, episode.query_x)
-    targets = episode.query_y
+def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -> tuple[float, float]:
     if targets.is_floating_point():
         value = float((scores.reshape(targets.shape) - targets).double().square().mean())
         return float(algorithm.criterion(scores, targets)), value
     value = float(accuracy(scores, targets, ways))
     return float(algorithm.criterion(scores[:, :ways], targets)), value
+
+
+def _chosen(algorithm: Algorithm, engine: str | engines.Choice, episode: Episode) -> engines.Choice:
+    if isinstance(engine, engines.Choice):
+        return engine
+    return engines.usual(algorithm, episode) if engine == "auto" else engines.choose(algorithm, episode, engine)
 
 
 def _with_policy(algorithm: Algorithm, batch_norm: str | None) -> Algorithm:
@@ -196,4 +224,4 @@ def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algor
 def _counted(episodes: int, progress: bool, name: str) -> Any:
     from tqdm import tqdm
 
-    return tqdm(range(episodes), desc=f"evaluate {name}", unit="episode", disable=not progress)
+    return tqdm(total=episodes, desc=f"evaluate {name}", unit="episode", disable=not progress)

@@ -21,7 +21,8 @@ class Hooks:
         """After each validation, and before `on_iteration` of the same iteration."""
 
     def on_iteration(self, training: Training) -> None:
-        """After each meta-update; `training.history[-1]` holds its loss and accuracy."""
+        """After each meta-update. `training.history` holds the loss and accuracy of each; on a GPU, where reading them
+        back takes time, it may be some iterations behind, but never at a validation."""
 
     def on_end(self, training: Training) -> None:
         """After the last iteration, with the best weights restored."""
@@ -38,10 +39,11 @@ class ProgressBar(Hooks):
 
         self.bar = tqdm(total=training.iterations, initial=training.iteration, desc="meta-train", unit="iteration")
         self.first, self.started = training.iteration, time.perf_counter()
+        tqdm.write(f"engine: {training.choice}", file=self.bar.fp)
 
     def on_iteration(self, training: Training) -> None:
         recent = training.history[-20:]
-        keys: list[str] = [key for key in ("loss", "accuracy") if key in recent[-1]]
+        keys: list[str] = [key for key in ("loss", "accuracy") if recent and key in recent[-1]]
         shown = {key: sum(line[key] for line in recent) / len(recent) for key in keys}
         if training.best is not None:
             measure = training.best["measure"]

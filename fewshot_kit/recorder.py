@@ -32,6 +32,7 @@ class Recorder(Hooks):
         self.run, self.config = Path(run), config
         self.metrics = self.run / "metrics.jsonl"
         self.file: io.FileIO | None = None
+        self.written = 0  # lines of `metrics.jsonl`
 
     def begin(self, training: Training) -> None:
         """A new folder, with a first checkpoint of the untrained algorithm. `InputError` where one is already."""
@@ -93,6 +94,7 @@ class Recorder(Hooks):
 
     def on_start(self, training: Training) -> None:
         self.file = open(self.metrics, "ab", buffering=0)  # noqa: SIM115  closed by on_exit
+        self.written = len(training.history)
 
     def on_validation(self, training: Training, evaluation: Evaluation) -> None:
         if training.best is not None and training.best["iteration"] == training.iteration:
@@ -100,10 +102,12 @@ class Recorder(Hooks):
 
     def on_iteration(self, training: Training) -> None:
         assert self.file is not None
-        line = json.dumps(training.history[-1]).encode() + b"\n"
+        fresh = training.history[self.written :]
+        self.written = len(training.history)
+        lines = b"".join(json.dumps(line).encode() + b"\n" for line in fresh)
         try:
-            while line:  # an unbuffered write may take a part only
-                line = line[self.file.write(line) :]
+            while lines:  # an unbuffered write may take a part only
+                lines = lines[self.file.write(lines) :]
         except OSError as error:
             raise unwritable(self.metrics, error) from error
         if training.due:

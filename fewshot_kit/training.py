@@ -14,14 +14,16 @@ import torch
 from . import engines
 from .algorithms import Algorithm
 from .algorithms.modes import kept_modes
-from .checks import check_counts, check_model, check_rate, device_of, find_device
+from .checks import check_model, device_of, dtype_of, find_device
 from .errors import InputError
-from .evaluation import accuracy, draw, evaluate
+from .evaluation import draw, evaluate
 from .hooks import Hooks, ProgressBar
+from .meta_update import meta_batches, meta_update, read_figures
+from .ranges import check_counts, check_rate
 from .recorder import Recorder
 from .run_config import describe, read_config
-from .schedules import SCHEDULES, check_schedule
-from .seeds import default_draws, stream
+from .schedules import check_schedule
+from .seeds import stream
 from .signals import stop_requests
 
 
@@ -33,8 +35,10 @@ class Training:
     data: Any
     optimizer: torch.optim.Optimizer
     settings: dict[str, Any]  # the arguments of `meta_train` that define the run, and the engine that was chosen
+    choice: engines.Choice
     iteration: int = 0  # meta-updates done
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
+    unread: list[tuple[int, dict[str, torch.Tensor]]] = dataclasses.field(default_factory=list)  # on the device yet
     best: dict[str, Any] | None = None  # the best validation so far: iteration, measure, its mean, interval and loss
     best_state: dict[str, Any] | None = None  # the algorithm's state then
 
@@ -90,6 +94,9 @@ def meta_train(
     validation_episodes: int = 200,
     validation_queries: int = 15,
     engine: str = "auto",
+    chunk: int | None = None,
+    workers: int | None = None,
+    compile: bool = False,
     device: torch.device | str | None = None,
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
@@ -116,7 +123,11 @@ def meta_train(
         resume: go on with the run in that folder; its settings have to be the same.
         validate_every: iterations between validations, each followed by a checkpoint; the last one has both too.
         validation_episodes, validation_queries: episodes per validation, and their query examples per class.
-        engine: how a meta-batch is run; `"auto"` is decided once and kept on resuming.
+        engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
+            give the same gradients up to rounding: for the same bits in two runs, name one.
+        chunk: episodes at a time, for `"vmap"`.
+        workers: episodes at a time, for `"loop"`.
+        compile: compile the meta-gradient of `"vmap"`.
         device: where to train; the algorithm is moved there. By default where it is.
         progress: show a bar.
         hooks: what else watches the run.
@@ -137,16 +148,22 @@ def meta_train(
         data.validation.check(ways, shots, validation_queries)
     if device is not None:
         algorithm.to(find_device(device))
-    first = draw(algorithm, data.train, **task, generator=stream(seed, "training", 1))
-    check_model(algorithm, first.query_x[0], None if first.query_y.is_floating_point() else ways)
+    place = device_of(algorithm), dtype_of(algorithm)
+    batch = draw(data.train, **task, meta_batch=meta_batch, generator=stream(seed, "training", 1), place=place)
+    check_model(algorithm, batch.query_x[0], None if batch.query_y.is_floating_point() else ways)
     parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
     if not parameters:
         raise InputError(f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True.")
 
     if resume and run is None:
         raise InputError("resume needs the run folder to go on with; name it with run=.")
-    if resume and engine == "auto":
-        engine = read_config(run or "").get("training", {}).get("engine", engine)
+    running: dict[str, Any] = {"engine": engine, "chunk": chunk, "workers": workers, "compile": compile}
+    if resume:
+        recorded = read_config(run or "").get("training", {})
+        if engine in ("auto", recorded.get("engine")):  # what was not said anew is as it was
+            running |= {name: recorded[name] for name, value in running.items() if value in ("auto", None, False)}
+    with kept_modes(algorithm):
+        choice = engines.choose(algorithm.train(), batch, **running)
     settings: dict[str, Any] = task | {
         "iterations": iterations,
         "meta_batch": meta_batch,
@@ -156,9 +173,9 @@ def meta_train(
         "validate_every": validate_every,
         "validation_episodes": validation_episodes,
         "validation_queries": validation_queries,
-        "engine": engines.choose(algorithm, engine),
+        **choice.settings(),
     }
-    training = Training(algorithm, data, torch.optim.Adam(parameters, lr=meta_lr), settings)
+    training = Training(algorithm, data, torch.optim.Adam(parameters, lr=meta_lr), settings, choice)
     watching: list[Hooks] = [ProgressBar()] if progress else []
     recorder = None
     if run is not None:
@@ -174,7 +191,7 @@ def meta_train(
         best=training.best,
         history=training.history,
         run=Path(run) if run is not None else None,
-        engine=settings["engine"],
+        engine=choice.engine,
         seconds=time.perf_counter() - started,
     )
 
@@ -189,13 +206,15 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
         for hook in hooks:
             stack.callback(hook.on_exit, training)
             hook.on_start(training)
+        batches = stack.enter_context(contextlib.closing(meta_batches(training)))
         while training.iteration < training.iterations:
-            _meta_update(training)
+            meta_update(training, next(batches))
             if training.due and training.data.validation is not None:
                 _validate(training, hooks)
             for hook in hooks:
                 hook.on_iteration(training)
             if stops and recorder is not None:
+                read_figures(training)
                 recorder.checkpoint(training)
                 raise KeyboardInterrupt(
                     f"Stopped after iteration {training.iteration} of {training.iterations}; "
@@ -205,31 +224,6 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
             algorithm.load_state_dict(training.best_state)
         for hook in hooks:
             hook.on_end(training)
-
-
-def _meta_update(training: Training) -> None:
-    algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
-    seed, task = settings["seed"], [settings[name] for name in ("ways", "shots", "queries", "meta_batch")]
-    episodes = draw(algorithm, training.data.train, *task, generator=stream(seed, "training", index))
-    training.optimizer.zero_grad()
-    with default_draws(seed, "training draws", index, device_of(algorithm)):
-        losses, scores = engines.meta_backward(algorithm, episodes, settings["engine"])
-    gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
-    finite = torch.stack([tensor.isfinite().all() for tensor in [losses, *gradients]])
-    if not finite.all():
-        what = "loss" if not finite[0] else "meta-gradient"
-        raise InputError(
-            f"The {what} is not finite at iteration {index}; try a smaller meta_lr than {settings['meta_lr']:g} or a "
-            "smaller inner lr. The last checkpoint is kept."
-        )
-    for group in training.optimizer.param_groups:
-        group["lr"] = settings["meta_lr"] * SCHEDULES[settings["schedule"]](training.iteration / training.iterations)
-    training.optimizer.step()
-    line = {"iteration": index, "loss": float(losses.mean())}
-    if not episodes.query_y.is_floating_point():
-        line["accuracy"] = float(accuracy(scores, episodes.query_y, settings["ways"]).mean())
-    training.iteration = index
-    training.history.append(line)
 
 
 def _validate(training: Training, hooks: list[Hooks]) -> None:
@@ -242,9 +236,11 @@ def _validate(training: Training, hooks: list[Hooks]) -> None:
         queries=settings["validation_queries"],
         episodes=settings["validation_episodes"],
         seed=settings["seed"],
+        engine=training.choice,
     )
     figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}
     training.history[-1] |= {f"validation_{name}": value for name, value in figures.items()}
+    training.history[-1] |= training.algorithm.figures()
     if training.best is None or found.better_than(training.best[found.measure]):
         training.best = {"iteration": training.iteration, "measure": found.measure, **figures}
         state = training.algorithm.state_dict()

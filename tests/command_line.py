@@ -15,7 +15,7 @@ from fewshot_kit.cli import main
 GLYPHS = "--dataset glyphs --dataset-options classes=30 drawings=6 image_size=14"
 BUDGET = (
     "--iterations 2 --meta-batch 2 --validate-every 1 --validation-episodes 3 --test-episodes 4 "
-    "--queries 2 --test-queries 2"
+    "--queries 2 --test-queries 2 --engine loop"
 )
 TINY = f"{GLYPHS} --model conv4 --model-options hidden=4 {BUDGET}"
 

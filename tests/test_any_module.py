@@ -149,7 +149,7 @@ def slopes(algorithm):
         for n, p in algorithm.named_parameters()
         if p.requires_grad and n != "model.never_used"
     }
-    engines.meta_backward(algorithm, meta_batch())
+    engines.meta_backward(algorithm, meta_batch(), "loop")
     slope = sum((p.grad * direction[n]).sum() for n, p in algorithm.named_parameters() if n in direction)
 
     def at(distance):

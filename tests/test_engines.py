@@ -1,4 +1,4 @@
-"""The loop engine's workers: the same gradients as one episode after another, and no race."""
+"""The engines: the same gradients from all of them, in any chunk and on any number of workers, and no race."""
 
 import pytest
 import torch
@@ -6,16 +6,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from fewshot_kit import Algorithm, algorithms, engines, models
+from fewshot_kit.algorithms.batch_norm import by_its_batch
+from fewshot_kit.engines import loop, vmap
 from fewshot_kit.episodes import Episode, unstack
 from fewshot_kit.errors import InputError
 from fewshot_kit.seeds import default_draws
 
 
-def meta_batch(tasks=5, ways=3, shots=2, queries=2):
+def meta_batch(tasks=5, ways=3, shots=2, queries=2, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     y = [torch.arange(ways).repeat_interleave(n).repeat(tasks, 1) for n in (shots, queries)]
     x = [torch.rand(tasks, ways * n, 1, 14, 14, generator=generator, dtype=torch.float64) for n in (shots, queries)]
-    return Episode(x[0], y[0], x[1], y[1])
+    return Episode(x[0].to(dtype), y[0], x[1].to(dtype), y[1])
 
 
 def maml(*extra, **options):
@@ -30,24 +32,137 @@ def threads():
     torch.set_num_threads(before)
 
 
-def gradients(algorithm, batch, seed=0):
+def gradients(algorithm, batch, engine="loop", seed=0, **options):
     algorithm.zero_grad()
     with default_draws(seed, "test"):
-        losses, scores = engines.meta_backward(algorithm, batch, "loop")
+        losses, scores = engines.meta_backward(algorithm, batch, engine, **options)
     return [losses, scores, *(p.grad.clone() for p in algorithm.parameters() if p.grad is not None)]
+
+
+def assert_same(some, others, rtol=1e-10, atol=1e-13):
+    for one, other in zip(some, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(28, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.reshape(len(x), 7, 28))[0][:, -1])
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inputs, self.block = nn.Linear(28, 8), nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.block(self.inputs(x.reshape(len(x), 7, 28))).mean(1))
+
+
+NETWORKS = {
+    "conv4": lambda: models.create("conv4", ways=3, hidden=4, image_size=14),
+    "conv4 with pools": lambda: models.create("conv4", ways=3, hidden=4, image_size=16, downsample="pool"),
+    "resnet": lambda: models.create("resnet", ways=3, hidden=4, image_size=14),
+    "mlp": lambda: models.create("mlp", inputs=196, ways=3),
+    "LSTM": Recurrent,
+    "attention": Attending,
+}
+
+
+def build(network, dtype):
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return NETWORKS[network]().to(dtype)
+
+
+def batch_for(network, dtype):
+    batch = meta_batch(4, dtype=dtype)
+    if network != "conv4 with pools":
+        return batch
+    return batch._replace(support_x=F.pad(batch.support_x, (1, 1, 1, 1)), query_x=F.pad(batch.query_x, (1, 1, 1, 1)))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("name", ["maml", "anil", "boil"])
+def test_every_engine_gives_the_same(threads, name, first_order, network):
+    """In float64 on every network: a float32 net with ReLU or max-pool has no well-defined gradient near a tie."""
+    threads(2)
+    model, batch = build(network, torch.float64), batch_for(network, torch.float64)
+    algorithm = algorithms.create(name, model=model, lr=0.2, steps=2, first_order=first_order).train()
+    reference = gradients(algorithm, batch, "reference")
+    assert_same(gradients(algorithm, batch, "loop"), reference)
+    if network == "LSTM":
+        with pytest.raises(
+            InputError, match=r"'vmap' cannot run this: \w*:*lstm in the LSTM 'lstm'.*take engine='loop'"
+        ):
+            gradients(algorithm, batch, "vmap")
+    else:
+        for chunk in (None, 1, 3):
+            assert_same(gradients(algorithm, batch, "vmap", chunk=chunk), reference)
+
+
+NORMS = {
+    "batch, running": nn.BatchNorm2d(4),
+    "batch": nn.BatchNorm2d(4, track_running_stats=False, affine=False),
+    "instance": nn.InstanceNorm2d(4, affine=True),
+    "group": nn.GroupNorm(2, 4),
+    "layer": nn.LayerNorm((4, 5, 5)),
+    "local response": nn.LocalResponseNorm(2),
+    "RMS": nn.RMSNorm((4, 5, 5)),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_no_norm_has_a_wrong_second_derivative(norm):
+    """PyTorch's own batching of batch, instance and layer norm does: silently, by a percent and more."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Conv2d(1, 4, 5, 2), NORMS[norm], nn.Tanh(), nn.Flatten(), nn.Linear(100, 3)).double()
+    algorithm = algorithms.create("maml", model=model, lr=0.2, batch_norm="transductive")
+    batch = meta_batch()
+    assert_same(gradients(algorithm, batch, "vmap"), gradients(algorithm, batch, "reference"))
+
+
+@pytest.mark.parametrize("network", ["mlp", "attention"])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_every_engine_gives_the_same_in_float32(network, first_order):
+    class Smooth(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = nn.Sequential(nn.Flatten(), nn.Linear(196, 16), nn.SiLU(), nn.Linear(16, 3))
+
+        def forward(self, x):
+            return self.inside(x)
+
+    model = Smooth() if network == "mlp" else build(network, torch.float32)
+    algorithm = algorithms.create("maml", model=model, lr=0.1, steps=2, first_order=first_order)
+    batch = meta_batch(4, dtype=torch.float32)
+    reference = gradients(algorithm, batch, "reference")
+    for engine in ("loop", "vmap"):
+        assert_same(gradients(algorithm, batch, engine), reference, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("workers", [2, 3, 8])
-def test_workers_change_nothing(threads, workers, first_order):
+def test_workers_change_nothing(workers, first_order):
     algorithm, batch = maml(first_order=first_order), meta_batch()
-    threads(1)
-    alone = gradients(algorithm, batch)
-    threads(workers)
-    together = gradients(algorithm, batch)
-    assert torch.get_num_threads() == workers
-    for one, other in zip(alone, together, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-13)
+    before = torch.get_num_threads()
+    assert_same(gradients(algorithm, batch, workers=1), gradients(algorithm, batch, workers=workers))
+    assert torch.get_num_threads() == before
+
+
+def test_predictions_are_those_of_one_task_at_a_time(threads):
+    threads(2)
+    algorithm, batch = maml(batch_norm="support"), meta_batch()
+    expected = [algorithm.predict(algorithm.adapt(t.support_x, t.support_y), t.query_x) for t in unstack(batch)]
+    for scores in (loop.predict(algorithm, batch), vmap.predict(algorithm, batch), vmap.predict(algorithm, batch, 2)):
+        assert not scores.requires_grad
+        assert_same(scores, [one.detach() for one in expected])
 
 
 def test_the_order_of_the_tasks_is_kept(threads):
@@ -59,15 +174,27 @@ def test_the_order_of_the_tasks_is_kept(threads):
         torch.testing.assert_close((loss, score), tuple(t.detach() for t in expected))
 
 
-def test_dropout_is_drawn_in_order(threads):
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_dropout_is_drawn_by_the_seed(threads, engine):
     """By workers it would depend on which is first; the same seed has to give the same draws, every time."""
     threads(3)
     algorithm, batch = maml(nn.Dropout(0.5)).train(), meta_batch()
-    first, again, other = (gradients(algorithm, batch, seed) for seed in (1, 1, 2))
+    first, again, other = (gradients(algorithm, batch, engine, seed) for seed in (1, 1, 2))
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], other[0])
     threads(1)
-    torch.testing.assert_close(gradients(algorithm, batch, 1), first)
+    torch.testing.assert_close(gradients(algorithm, batch, engine, 1), first)
+
+
+def test_vmap_draws_dropout_for_each_task():
+    algorithm = algorithms.create(
+        "maml", model=nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(196, 3)).double()
+    )
+    one = meta_batch(1)
+    same = Episode(*(torch.cat([tensor] * 3) for tensor in one))
+    losses = gradients(algorithm.train(), same, "vmap")[0]
+    assert len(losses.unique()) == 3
+    assert len(gradients(algorithm.eval(), same, "vmap")[0].unique()) == 1
 
 
 class Moving(Algorithm):
@@ -89,44 +216,165 @@ def test_moved_buffers_are_not_lost(threads):
     assert all(count == 2 * 5 for count in counts)
 
 
+def test_vmap_gives_every_task_buffers_of_its_own():
+    """Written in place, as a running statistic is: what a task leaves there is no other's business, nor the model's."""
+
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(196, 3)
+            self.register_buffer("mean", torch.zeros(()))
+
+        def forward(self, x):
+            self.mean.mul_(0.5).add_(x.mean())
+            return self.head(x.flatten(1)) * self.mean
+
+    algorithm = algorithms.create("maml", model=Counting().double(), lr=0.1)
+    assert_same(gradients(algorithm, meta_batch(), "vmap"), gradients(algorithm, meta_batch(), "loop"))
+    assert algorithm.model.mean == 0
+
+
 def test_the_process_is_left_as_it_was(threads):
     threads(3)
     flags = (torch.backends.cuda.flash_sdp_enabled, torch.backends.cuda.mem_efficient_sdp_enabled)
     before = [flag() for flag in flags]
     random = torch.get_rng_state()
-    gradients(maml(), meta_batch(8))
+    for engine in ("auto", "loop", "vmap"):
+        gradients(maml(), meta_batch(8), engine)
     assert [flag() for flag in flags] == before and torch.equal(random, torch.get_rng_state())
 
 
-def test_an_error_in_a_worker_comes_out(threads):
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_an_error_in_a_task_comes_out(threads, engine):
     threads(3)
 
-    def fails_on_the_last(scores, targets):
-        if targets.is_floating_point():
-            raise ArithmeticError("the last task")
+    def fails(scores, targets):
+        if len(scores) == 9:
+            raise ArithmeticError("the query set")
         return F.cross_entropy(scores, targets)
 
-    algorithm = maml()
-    tasks = unstack(meta_batch())
-    tasks[-1] = tasks[-1]._replace(query_y=tasks[-1].query_y.double())
-    algorithm.criterion = fails_on_the_last
-    with pytest.raises(ArithmeticError, match="the last task"):
-        engines.ENGINES["loop"](algorithm, tasks)
+    algorithm = maml(criterion=fails)
+    with pytest.raises(ArithmeticError, match="the query set"):
+        engines.meta_backward(algorithm, meta_batch(queries=3), engine)
     assert torch.get_num_threads() == 3
 
 
 def test_gradients_add_up():
     algorithm, batch = maml(), meta_batch(2)
-    engines.meta_backward(algorithm, batch)
-    once = [p.grad.clone() for p in algorithm.parameters()]
-    engines.meta_backward(algorithm, batch)
+    once = gradients(algorithm, batch)[2:]
+    engines.meta_backward(algorithm, batch, "loop")
     for parameter, expected in zip(algorithm.parameters(), once, strict=True):
         torch.testing.assert_close(parameter.grad, 2 * expected)
 
 
-def test_engines_that_do_not_fit_are_named():
-    with pytest.raises(InputError, match="'warp'; it is one of auto, loop, reference"):
-        engines.choose(maml(), "warp")
+class Viewing(nn.Module):
+    """Its `view` is written for the usual memory layout."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4 * 144, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x).view(len(x), -1))
+
+
+def test_a_network_that_needs_the_usual_layout_gets_it(threads):
+    threads(2)
+    algorithm = algorithms.create("maml", model=Viewing().double(), lr=0.1)
+    assert_same(gradients(algorithm, meta_batch()), gradients(algorithm, meta_batch(), "reference"))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_batch_norm_has_both_derivatives(layout):
+    generator = torch.Generator().manual_seed(3)
+    layer = nn.BatchNorm2d(3).double()
+    x = torch.randn(4, 3, 5, 2, generator=generator, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    weight, bias = (torch.randn(3, generator=generator, dtype=torch.float64) for _ in range(2))
+    weight[1] = 0  # as residual networks begin
+
+    def ours(x, weight, bias):
+        layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+        del layer._parameters["weight"], layer._parameters["bias"]
+        layer.weight, layer.bias = weight, bias
+        return by_its_batch(layer, x)
+
+    inputs = (x, weight.requires_grad_(), bias.requires_grad_())
+    torch.testing.assert_close(ours(*inputs), F.batch_norm(x, None, None, weight, bias, True))
+    assert ours(*inputs).is_contiguous(memory_format=layout)
+    assert torch.autograd.gradcheck(ours, inputs)
+    assert torch.autograd.gradgradcheck(ours, inputs)
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(196, 3)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.head(x * 2 if x.sum() > 0 else x)
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 3 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return torch.from_numpy(3 * g.numpy())
+
+
+class Tripled(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+def test_auto_says_what_it_took_and_why(threads):
+    threads(2)
+    choice = engines.choose(maml(), meta_batch())
+    assert choice.engine in ("loop", "vmap")
+    assert choice.why.startswith("measured on 5 episodes: loop on 2 workers ")
+    assert "vmap in chunks of 4" in choice.why
+
+
+def test_auto_goes_to_the_loop_where_vmap_cannot():
+    choice = engines.choose(algorithms.create("maml", model=Branching().double()), meta_batch())
+    assert choice.engine == "loop"
+    assert choice.why == "vmap cannot run it: control flow that depends on values in Branching does not vectorise"
+    assert engines.usual(algorithms.create("maml", model=Branching().double()), meta_batch()).engine == "loop"
+    assert engines.usual(algorithms.create("maml", model=build("mlp", torch.float64)), meta_batch()).engine == "vmap"
+
+
+def test_what_has_no_second_derivative_is_named():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 4), Tripled(), nn.Tanh(), nn.Linear(4, 3)).double()
+    algorithm = algorithms.create("maml", model=model)
+    with pytest.raises(
+        InputError, match=r"a function of its own in the Tripled '2' has no second derivative; take first_order=True"
+    ):
+        engines.meta_backward(algorithm, meta_batch(), "loop")
+    engines.meta_backward(algorithms.create("fomaml", model=model), meta_batch(), "loop")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"engine": "warp"}, "'warp'; it is one of auto, vmap, loop, reference"),
+        ({"engine": "vmap", "chunk": 6}, "chunk is 6, more than the 5 episodes of a meta-batch"),
+        ({"engine": "vmap", "chunk": 0}, "chunk is 0"),
+        ({"engine": "loop", "chunk": 2}, "Only the engine 'vmap' has chunks"),
+        ({"engine": "loop", "workers": 0}, "workers is 0"),
+        ({"engine": "vmap", "workers": 2}, "Only the engine 'loop' has workers"),
+        ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(options, said):
+    with pytest.raises(InputError, match=said):
+        engines.choose(maml(), meta_batch(), **options)
+
+
+def test_algorithms_without_a_reference_are_named():
     finetune = algorithms.create("finetune", model=nn.Linear(2, 2))
     with pytest.raises(InputError, match="Finetune has no reference"):
         engines.meta_backward(finetune, meta_batch(), "reference")

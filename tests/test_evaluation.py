@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from toy import Centroids, Waves, noisy_net, points
 
+from fewshot_kit import engines
 from fewshot_kit.algorithms import MAML, Algorithm
 from fewshot_kit.checks import check_model
 from fewshot_kit.errors import InputError
-from fewshot_kit.evaluation import accuracy, evaluate, half_width
+from fewshot_kit.evaluation import BATCH, accuracy, evaluate, half_width
 from fewshot_kit.seeds import default_draws, stream
 
 TASK = {"ways": 3, "shots": 2, "queries": 4}
@@ -48,7 +49,7 @@ class Scripted(Algorithm):
 
 
 def test_mean_and_interval_over_episodes():
-    found = evaluate(Scripted(), points(), **TASK, episodes=4)
+    found = evaluate(Scripted(), points(), **TASK, episodes=4, engine="loop")
     assert found.per_episode == pytest.approx([1 / 12, 2 / 12, 3 / 12, 4 / 12])
     assert found.accuracy == pytest.approx(2.5 / 12)
     deviation = math.sqrt((1.5**2 + 0.5**2 + 0.5**2 + 1.5**2) / 3) / 12
@@ -81,6 +82,27 @@ def test_episodes_depend_on_seed_and_number_alone():
 class Noisy(Centroids):
     def predict(self, state, x):
         return super().predict(state, x) + torch.randn(())
+
+
+@pytest.mark.parametrize("engine", ["loop", "vmap"])
+def test_engines_measure_the_same(engine):
+    algorithm = MAML(noisy_net().double(), lr=0.1)
+    found = evaluate(algorithm, points(), **TASK, episodes=BATCH + 3, engine=engine)
+    one = evaluate(algorithm, points(), **TASK, episodes=BATCH + 3, engine="reference")
+    assert found.per_episode == one.per_episode and found.loss == pytest.approx(one.loss, rel=1e-9)
+
+
+def test_memory_does_not_grow_with_the_episodes():
+    """Never more than one batch of episodes at a time."""
+    sizes = []
+
+    class Watching(engines.Choice):
+        def predict(self, algorithm, episodes):
+            sizes.append(len(episodes.support_x))
+            return super().predict(algorithm, episodes)
+
+    evaluate(MAML(noisy_net(), lr=0.1), points(), **TASK, episodes=2 * BATCH + 1, engine=Watching("vmap"))
+    assert sizes == [BATCH, BATCH, 1]
 
 
 def test_draws_of_an_algorithm_are_fixed_too():

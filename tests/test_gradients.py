@@ -159,3 +159,35 @@ def test_more_steps_bring_the_support_loss_down():
         state = algorithm.adapt(task.support_x, task.support_y)
         losses.append(F.cross_entropy(algorithm.predict(state, task.support_x), task.support_y).item())
     assert losses == sorted(losses, reverse=True)
+
+
+def test_anil_computes_the_features_once():
+    task = unstack(batch())[0]
+    model, calls = network(), []
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    algorithms.create("anil", model=model, lr=LR, steps=5).adapt(task.support_x, task.support_y)
+    assert len(calls) == 1
+
+
+def test_anil_runs_the_whole_model_where_it_does_not_end_with_its_head():
+    """Something after the head, or a weight that the body uses too."""
+
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = torch.nn.Linear(INPUTS, INPUTS), torch.nn.Linear(INPUTS, INPUTS)
+            self.head.weight = self.first.weight
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.first(x)))
+
+    after = torch.nn.Sequential(network(), torch.nn.LogSoftmax(-1))
+    for model in (after, Tied().double()):
+        algorithm = algorithms.create("anil", model=model, lr=LR, steps=2)
+        ours, reference = [], []
+        for engine, gradient in (("loop", ours), ("reference", reference)):
+            algorithm.zero_grad()
+            engines.meta_backward(algorithm, batch(), engine)
+            gradient += [p.grad for p in algorithm.parameters()]
+        for one, other in zip(ours, reference, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

@@ -7,6 +7,8 @@ from .boil import BOIL
 from .finetune import Finetune
 from .gradient_based import GradientBased
 from .maml import FOMAML, MAML
+from .metric import Metric
+from .protonet import ProtoNet
 
 __all__ = [
     "ANIL",
@@ -16,6 +18,8 @@ __all__ = [
     "Algorithm",
     "Finetune",
     "GradientBased",
+    "Metric",
+    "ProtoNet",
     "create",
     "get",
     "names",

@@ -54,5 +54,9 @@ class Algorithm(nn.Module):
         scores = self.predict(state, episode.query_x)
         return self.criterion(scores, episode.query_y), scores
 
+    def figures(self) -> dict[str, float]:
+        """What is worth writing down of the algorithm itself at each validation; nothing, unless it says so."""
+        return {}
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.model(*args, **kwargs)

@@ -13,8 +13,8 @@ from torch.func import functional_call
 from ..errors import InputError
 from .base import Algorithm, Criterion
 from .heads import find_head, head_outputs
-from .inner_loop import Rule, Tensors, inner_loop, sgd
-from .modes import check_policy, collected, normalised_by, running, twice_differentiable
+from .inner_loop import Loss, Rule, Tensors, inner_loop, sgd
+from .modes import by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
 
 
 class GradientBased(Algorithm):
@@ -72,6 +72,11 @@ class GradientBased(Algorithm):
         """Names of the parameters that the inner loop changes."""
         return {name for name, _ in self.model.named_parameters()}
 
+    def initial(self) -> Tensors:
+        """What the inner loop starts from, by name."""
+        names = self.adapts()
+        return {name: p for name, p in self.model.named_parameters() if name in names and p.requires_grad}
+
     def rule(self) -> Rule:
         """The inner loop's update rule."""
         return sgd(self.lr)
@@ -85,22 +90,17 @@ class GradientBased(Algorithm):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return self.adapt(x.clone(), y.clone())
-        names = self.adapts()
-        parameters: Tensors = {n: p for n, p in self.model.named_parameters() if n in names and p.requires_grad}
+        parameters = self.initial()
         buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
-        second_order = differentiable and not self.first_order
-
-        def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
-            scores, buffers = self._run(parameters, buffers, x)
-            return self.criterion(scores, y), buffers
-
-        batch_statistics = self.batch_norm != "running"
+        order = 0 if not differentiable else 1 if self.first_order else 2
+        by_batch = self.batch_norm != "running"
         with (
             torch.enable_grad(),
-            running(self.model, batch_statistics=batch_statistics),
+            by_the_batch(self.model) if by_batch else running(self.model, batch_statistics=False),
             twice_differentiable(self.model),
         ):
-            parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, not second_order)
+            loss = self.support_loss(x, y, order)
+            parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)
         if not differentiable:
             parameters = {name: p.detach() for name, p in parameters.items()}
         state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
@@ -108,6 +108,19 @@ class GradientBased(Algorithm):
             with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
                 self._run(parameters, buffers, x)
         return state
+
+    def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
+        """What the inner loop descends, a function of the adapting parameters and the buffers.
+
+        Args:
+            order: as in `inner_loop`; below 2, nothing that does not adapt needs a graph.
+        """
+
+        def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
+            scores, buffers = self._run(parameters, buffers, x)
+            return self.criterion(scores, y), buffers
+
+        return loss
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+import copy
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from ..errors import InputError
 
@@ -41,6 +44,15 @@ def head_outputs(model: nn.Module, name: str | None = None) -> int | None:
     return head.out_features if isinstance(head, nn.Linear) else None
 
 
+def head_inputs(model: nn.Module, name: str | None = None) -> int | None:
+    """How many values enter the linear head; None where the model has none."""
+    try:
+        head = model.get_submodule(find_head(model, name))
+    except InputError:
+        return None
+    return head.in_features if isinstance(head, nn.Linear) else None
+
+
 def parameters_inside(model: nn.Module, prefix: str) -> set[str]:
     """Names of the parameters that live in the submodule `prefix`.
 
@@ -48,3 +60,41 @@ def parameters_inside(model: nn.Module, prefix: str) -> set[str]:
     """
     inside = {id(parameter) for parameter in model.get_submodule(prefix).parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in inside}
+
+
+def head_call(model: nn.Module, head: str, run: Callable[[], Tensor]) -> Tensor | None:
+    """What enters the head while `run` runs the model, if the head's output is the model's; None otherwise."""
+    calls: list[tuple[tuple[Tensor, ...], Tensor]] = []
+    handle = model.get_submodule(head).register_forward_hook(lambda _, inputs, output: calls.append((inputs, output)))
+    try:
+        scores = run()
+    finally:
+        handle.remove()
+    if len(calls) != 1 or len(calls[0][0]) != 1 or calls[0][1] is not scores:
+        return None
+    return calls[0][0][0]
+
+
+def without_head(model: nn.Module, head: str | None = None) -> nn.Module:
+    """The same network, sharing every other module with it, with the head's input as its output.
+
+    A model without a linear head, where none is named, is returned as it is.
+    """
+    try:
+        path = find_head(model, head).split(".")
+    except InputError:
+        if head is not None:
+            raise
+        return model
+    return _replaced(model, path, nn.Identity())
+
+
+def _replaced(module: nn.Module, path: list[str], by: nn.Module) -> nn.Module:
+    if not path or path == [""]:
+        return by
+    shallow = copy.copy(module)
+    shallow._modules = dict(module._modules)
+    inside = shallow._modules[path[0]]
+    assert inside is not None
+    shallow._modules[path[0]] = _replaced(inside, path[1:], by)
+    return shallow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
+from .batch_norm import by_its_batch
 
 BatchNorm = Literal["transductive", "support", "running"]
 
@@ -35,14 +37,17 @@ def check_policy(model: nn.Module, policy: str) -> None:
 
 @contextlib.contextmanager
 def _attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
+    before = [(owner, name, vars(owner).get(name, _attributes)) for owner, name, _ in changes]
     try:
         for owner, name, value in changes:
             setattr(owner, name, value)
         yield
     finally:
         for owner, name, value in before:
-            setattr(owner, name, value)
+            if value is _attributes:  # the instance had none of its own: the class's shows again
+                delattr(owner, name)
+            else:
+                setattr(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -54,11 +59,28 @@ def kept_modes(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(model: nn.Module, *, batch_statistics: bool) -> Iterator[None]:
-    """Run batch norm on the statistics of its own batch, or on the stored ones, whatever mode the model is in."""
-    changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in batch_norms(model).values()]
+    """Run batch norm on the statistics of its own batch, or on the stored ones, whatever mode the model is in.
+
+    The stored ones are not moved: nothing of one task is kept.
+    """
+    layers = batch_norms(model).values()
+    changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in layers]
     # cuDNN differentiates a recurrent layer only in training mode; without dropout the mode has no other effect.
     changes += [(m, "training", True) for m in model.modules() if isinstance(m, nn.RNNBase) and not m.dropout]
+    if batch_statistics:
+        changes += [(m, "track_running_stats", False) for m in layers]
     with _attributes(changes):
+        yield
+
+
+@contextlib.contextmanager
+def by_the_batch(model: nn.Module) -> Iterator[None]:
+    """`running(model, batch_statistics=True)`, with batch norm's cheaper second derivative."""
+    plain = [m for m in batch_norms(model).values() if type(m).forward is _BatchNorm.forward]
+    with (
+        running(model, batch_statistics=True),
+        _attributes([(layer, "forward", functools.partial(by_its_batch, layer)) for layer in plain]),
+    ):
         yield
 
 

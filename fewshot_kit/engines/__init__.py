@@ -1,5 +1,6 @@
-"""How a meta-batch is run: `engines.meta_backward(algorithm, meta_batch, engine="loop")`."""
+"""How a meta-batch is run: `engines.meta_backward(algorithm, meta_batch, engine="vmap")`."""
 
-from .run import ENGINES, choose, meta_backward
+from .choice import ENGINES, Choice, choose, usual
+from .run import meta_backward
 
-__all__ = ["ENGINES", "choose", "meta_backward"]
+__all__ = ["ENGINES", "Choice", "choose", "meta_backward", "usual"]

@@ -1,68 +1,148 @@
-"""`engine="loop"`: one episode at a time, by the algorithm's own functional code, on as many workers as threads."""
+"""`engine="loop"`: one episode at a time, by the algorithm's own functional code, on as many workers as threads.
+
+Convolutional nets on a CPU gain little from several threads inside an operator, and nearly all of it from one episode
+on each worker with one thread of its own; their convolutions are faster in channels-last memory.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..algorithms import Algorithm
-from ..algorithms.modes import twice_differentiable
-from ..episodes import Episode
-from .results import Result, gradients
+from ..algorithms.modes import kept_modes, twice_differentiable
+from ..episodes import Episode, unstack
+from ..ranges import check_counts
+from .results import Result, combined, one_by_one
+
+Part = TypeVar("Part")
 
 
-def run(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
-    """Every episode's loss, scores and gradients, in the order of the tasks.
+def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None) -> Result:
+    """Losses, scores and summed gradients of a meta-batch, in the order of its episodes.
 
-    Convolutional nets on a CPU gain little from several threads inside an operator, and nearly all of it from one
-    task on each (one intra-op thread a worker). That is right only where the order of the tasks does not matter:
-    if one of them has drawn random numbers or moved a buffer, all are run again one by one.
+    Args:
+        workers: episodes at a time; by default `usual_workers`.
     """
-    count = min(_workers(algorithm), len(tasks))
-    if count > 1:
-        random = torch.get_rng_state()
-        results = _together(algorithm, tasks, count)
-        if results is not None and torch.equal(random, torch.get_rng_state()):
-            return results
+    parts = _on_workers(algorithm, episodes, workers, one_by_one)
+    count = len(parts)
+    order = [
+        index // count + sum(len(part.losses) for part in parts[: index % count]) for index in range(_size(episodes))
+    ]
+    whole = combined(parts)
+    return Result(whole.losses[order], whole.scores[order], whole.gradients)
+
+
+def predict(algorithm: Algorithm, episodes: Episode, workers: int | None = None) -> Tensor:
+    """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
+
+    def scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
+        with torch.no_grad():
+            return torch.stack(
+                [algorithm.predict(algorithm.adapt(e.support_x, e.support_y), e.query_x) for e in episodes]
+            )
+
+    return _in_order(_on_workers(algorithm, episodes, workers, scores))
+
+
+def usual_workers(algorithm: Algorithm) -> int:
+    """As many as threads for a convolutional net on a CPU, without dropout, which draws in the episodes' order."""
+    return torch.get_num_threads() if convolutional_on_cpu(algorithm) and not _drawing(algorithm) else 1
+
+
+def convolutional_on_cpu(algorithm: Algorithm) -> bool:
+    """Whether the time goes into convolutions on a CPU."""
+    convolutional = any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in algorithm.modules())
+    return convolutional and all(parameter.device.type == "cpu" for parameter in algorithm.parameters())
+
+
+def _drawing(algorithm: Algorithm) -> bool:
+    modules = algorithm.modules()
+    return any(isinstance(module, _DropoutNd) and module.training and module.p > 0 for module in modules)
+
+
+def _size(episodes: Episode) -> int:
+    return len(episodes.support_x)
+
+
+def _in_order(shares: Sequence[Tensor]) -> Tensor:
+    """What the workers have for their episodes -> in the order of the meta-batch."""
+    count = len(shares)
+    return torch.stack([shares[index % count][index // count] for index in range(sum(map(len, shares)))])
+
+
+def _on_workers(
+    algorithm: Algorithm,
+    episodes: Episode,
+    workers: int | None,
+    several: Callable[[Algorithm, Sequence[Episode]], Part],
+) -> list[Part]:
+    """What `several` gives for each worker's share: worker i has episodes i, i + n, i + 2n and so on.
+
+    Workers are right only where the order of the episodes does not matter: if one of them has drawn random numbers
+    or moved a buffer, all are run again one by one.
+    """
+    if workers is not None:
+        check_counts(workers=workers)
+    count = min(workers or usual_workers(algorithm), _size(episodes))
+    if not convolutional_on_cpu(algorithm) and count == 1:
+        return [several(algorithm, unstack(episodes))]
+    random = torch.get_rng_state()
+    parts = _together(algorithm, episodes, count, several)
+    if parts is None or not torch.equal(random, torch.get_rng_state()):
         torch.set_rng_state(random)
-    return [_one(algorithm, task) for task in tasks]
+        return [several(algorithm, unstack(episodes))]
+    return parts
 
 
-def _workers(algorithm: Algorithm) -> int:
-    """As many as threads, for a convolutional net on a CPU without dropout, which draws in the order of the tasks."""
-    modules = list(algorithm.modules())
-    convolutional = any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in modules)
-    drawing = any(isinstance(module, _DropoutNd) and module.training and module.p > 0 for module in modules)
-    on_cpu = all(parameter.device.type == "cpu" for parameter in algorithm.parameters())
-    return torch.get_num_threads() if convolutional and on_cpu and not drawing else 1
-
-
-def _together(algorithm: Algorithm, tasks: list[Episode], count: int) -> list[Result] | None:
-    """The results, or None where a task has moved a buffer."""
+def _together(
+    algorithm: Algorithm, episodes: Episode, count: int, several: Callable[[Algorithm, Sequence[Episode]], Part]
+) -> list[Part] | None:
+    """Each worker's part, or None where an episode has moved a buffer."""
     # `functional_call` changes the module while it runs, so every worker needs a copy of its own.
     copies = [copy.deepcopy(algorithm) for _ in range(count)]
-    threads = torch.get_num_threads()
+    if _takes_channels_last(copies[0], episodes):
+        for one in copies:
+            one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        episodes = episodes._replace(
+            support_x=_channels_last(episodes.support_x), query_x=_channels_last(episodes.query_x)
+        )
+    tasks, threads, grad = unstack(episodes), torch.get_num_threads(), torch.is_grad_enabled()
+
+    def work(one: Algorithm, share: Sequence[Episode]) -> Part:
+        torch.set_num_threads(1)
+        with torch.set_grad_enabled(grad):
+            return several(one, share)
+
     try:
         # The choice of kernels belongs to the process: made here once, what the workers choose again changes nothing.
         with twice_differentiable(algorithm.model), ThreadPoolExecutor(count, "episodes") as pool:
-            done = list(pool.map(_several, copies, [tasks[number::count] for number in range(count)]))
+            parts = list(pool.map(work, copies, [tasks[number::count] for number in range(count)]))
     finally:
         torch.set_num_threads(threads)
     buffers = list(algorithm.buffers())
-    if not all(all(map(torch.equal, buffers, one.buffers())) for one in copies):
-        return None
-    return [done[index % count][index // count] for index in range(len(tasks))]
+    return parts if all(all(map(torch.equal, buffers, one.buffers())) for one in copies) else None
 
 
-def _several(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
-    torch.set_num_threads(1)
-    return [_one(algorithm, task) for task in tasks]
+def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:
+    """Whether the network runs on images whose memory is channels-last: a `view` written for the usual order fails."""
+    if episodes.support_x.dim() != 5 or not any(isinstance(module, nn.Conv2d) for module in algorithm.modules()):
+        return False
+    try:
+        with torch.no_grad(), kept_modes(algorithm):
+            algorithm.model.eval()(_channels_last(episodes.support_x[:1])[0, :2])
+    except RuntimeError:
+        return False
+    return True
 
 
-def _one(algorithm: Algorithm, task: Episode) -> Result:
-    loss, scores = algorithm.loss(task)
-    return Result(loss.detach(), scores.detach(), gradients(algorithm, loss))
+def _channels_last(x: Tensor) -> Tensor:
+    """Images `[T, N, C, H, W]` with the channels innermost in memory, and strides that say so for one channel too."""
+    n, c, h, w = x.shape[1:]
+    return x.permute(0, 1, 3, 4, 2).contiguous().as_strided(x.shape, (n * c * h * w, c * h * w, 1, w * c, c))

@@ -6,13 +6,13 @@ import warnings
 
 from ..algorithms import Algorithm, GradientBased
 from ..algorithms.modes import running, twice_differentiable
-from ..episodes import Episode
+from ..episodes import Episode, unstack
 from ..errors import InputError
-from .results import Result, gradients
+from .results import Result, combined, differentiated, trainable
 
 
-def run(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
-    """Every episode's loss, scores and gradients, through `algorithm.clone()`.
+def run(algorithm: Algorithm, episodes: Episode) -> Result:
+    """A meta-batch through `algorithm.clone()`, one episode after another.
 
     Raises:
         InputError: the algorithm has no `clone()`, or a batch-norm policy that the libraries do not know.
@@ -22,7 +22,7 @@ def run(algorithm: Algorithm, tasks: list[Episode]) -> list[Result]:
         raise InputError(f"{name} has no reference implementation in learn2learn or higher; use engine='loop'.")
     if algorithm.batch_norm == "support":
         raise InputError("learn2learn and higher know no batch_norm='support'; use engine='loop'.")
-    return [_one(algorithm, task) for task in tasks]
+    return combined([_one(algorithm, episode) for episode in unstack(episodes)])
 
 
 def _one(algorithm: GradientBased, episode: Episode) -> Result:
@@ -39,7 +39,7 @@ def _one(algorithm: GradientBased, episode: Episode) -> Result:
         for _ in range(algorithm.steps):
             learner.adapt(algorithm.criterion(learner(episode.support_x), episode.support_y))
         scores = learner(episode.query_x)
-    for buffer, before in buffers:  # learn2learn's clone shares the model's running statistics and writes to them
+    for buffer, before in buffers:  # learn2learn's clone shares the model's buffers and writes to them
         buffer.data.copy_(before)
     loss = algorithm.criterion(scores, episode.query_y)
-    return Result(loss.detach(), scores.detach(), gradients(algorithm, loss))
+    return differentiated(loss[None], scores[None], trainable(algorithm))

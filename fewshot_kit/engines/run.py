@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
-from ..episodes import Episode, unstack
-from ..errors import InputError
-from . import loop, reference
+from ..episodes import Episode
+from .choice import Choice, choose
 from .results import trainable
 
-ENGINES = {"loop": loop.run, "reference": reference.run}
 
-
-def choose(algorithm: Algorithm, engine: str = "auto") -> str:
-    """The engine that a name stands for; `"auto"` takes `"loop"`, which runs every algorithm and every model.
-
-    Raises:
-        InputError: no such engine.
-    """
-    if engine == "auto":
-        return "loop"
-    if engine not in ENGINES:
-        raise InputError(f"Unknown engine '{engine}'; it is one of auto, {', '.join(ENGINES)}.")
-    return engine
-
-
-def meta_backward(algorithm: Algorithm, episodes: Episode, engine: str = "auto") -> tuple[Tensor, Tensor]:
+def meta_backward(
+    algorithm: Algorithm,
+    episodes: Episode,
+    engine: str | Choice = "auto",
+    chunk: int | None = None,
+    workers: int | None = None,
+) -> tuple[Tensor, Tensor]:
     """Add the mean meta-gradient of a meta-batch to every `.grad`.
 
     Args:
         algorithm: what is meta-trained.
         episodes: T episodes, with a leading T.
-        engine: `"loop"`, `"reference"` (learn2learn or higher) or `"auto"`.
+        engine: `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or what `choose` gave. `"auto"` measures on
+            this meta-batch, every time it is called: in a loop of your own, call `choose` once and hand on its result.
+        chunk: episodes at a time, for `"vmap"`.
+        workers: episodes at a time, for `"loop"`.
 
     Returns:
         Losses `[T]` and query scores `[T, Q, classes]`, both detached.
+
+    Raises:
+        InputError: what `choose` refuses, or a model that the engine cannot run or differentiate twice.
     """
-    results = ENGINES[choose(algorithm, engine)](algorithm, unstack(episodes))
-    for index, parameter in enumerate(trainable(algorithm)):
-        slopes = [result.gradients[index] for result in results]
-        arrived = [slope for slope in slopes if slope is not None]
-        if arrived:
-            mean = torch.stack(arrived).sum(0) / len(results)
+    choice = engine if isinstance(engine, Choice) else choose(algorithm, episodes, engine, chunk, workers)
+    result = choice.run(algorithm, episodes)
+    for parameter, total in zip(trainable(algorithm), result.gradients, strict=True):
+        if total is not None:
+            mean = total / len(result.losses)
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
-    return torch.stack([result.loss for result in results]), torch.stack([result.scores for result in results])
+    return result.losses, result.scores

@@ -1,0 +1,67 @@
+"""What the metric algorithms share: the model, without its head, embeds the examples; nothing is adapted by steps."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+
+from .base import Algorithm, Criterion
+from .heads import without_head
+from .modes import Statistics, check_policy, collected, normalised_by, running
+
+
+class Metric(Algorithm):
+    """A subclass compares the embeddings of queries with those of the support set.
+
+    Args:
+        model: any `nn.Module`; its head is left out, and the head's input `[N, D]` is the embedding. A model without a
+            linear head is an embedding as it is. The rest of it is trained in place.
+        head: name of the head; by default the last `nn.Linear`.
+        batch_norm: where batch norm takes its statistics from. `transductive`: support and query set each from
+            themselves. `support`: both from the support set (inductive). `running`: the stored ones.
+        criterion: `(scores, targets) -> scalar`; by default cross-entropy.
+
+    Raises:
+        InputError: an unknown policy or head.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        head: str | None = None,
+        batch_norm: str = "transductive",
+        criterion: Criterion | None = None,
+    ) -> None:
+        super().__init__(without_head(model, head), criterion)
+        self.batch_norm = batch_norm
+        self.check()
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range; to be called again when one was replaced."""
+        check_policy(self.model, self.batch_norm)
+
+    def embed_support(self, x: Tensor) -> tuple[Tensor, Statistics]:
+        """Support set `[S, ...]` -> embeddings `[S, D]`, and the batch-norm statistics that queries are to use."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(running(self.model, batch_statistics=self.batch_norm != "running"))
+            statistics = stack.enter_context(collected(self.model)) if self.batch_norm == "support" else {}
+            return self.model(x).flatten(1), statistics
+
+    def embed_query(self, x: Tensor, statistics: Statistics) -> Tensor:
+        """Query set `[Q, ...]` -> embeddings `[Q, D]`."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(running(self.model, batch_statistics=self.batch_norm == "transductive"))
+            if self.batch_norm == "support":
+                stack.enter_context(normalised_by(self.model, statistics))
+            embedded: Tensor = self.model(x).flatten(1)
+            return embedded
+
+
+def class_count(y: Tensor) -> int:
+    """How many classes the indices `y` name; within `vmap`, the largest number over its tasks."""
+    while torch._C._functorch.is_batchedtensor(y):  # a number of outputs cannot differ from task to task
+        y = torch._C._functorch.get_unwrapped(y)
+    return int(y.max()) + 1

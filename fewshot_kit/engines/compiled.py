@@ -1,0 +1,79 @@
+"""`--compile`: the whole meta-gradient of a meta-batch as one program, by `torch.compile`.
+
+What `vmap` runs is first recorded operator by operator (`make_fx`), so that the compiler sees a plain list of tensor
+operators, whatever the model or the algorithm does in Python. PyTorch keeps what it has compiled on the disk: the
+second start with the same shapes takes seconds.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ..algorithms import Algorithm
+from ..episodes import Episode
+from .results import Result, combined, differentiated
+from .vmap import Losses, chunks, vectorised
+
+Step = Callable[[dict[str, Tensor], Episode], Result]
+
+
+class Program:
+    """Compiled meta-gradients of one algorithm, one for every shape of meta-batch and mode that it is asked for.
+
+    Attributes:
+        seconds: what recording and compiling have taken so far.
+    """
+
+    def __init__(self) -> None:
+        self.steps: dict[Any, Step] = {}
+        self.seconds = 0.0
+
+    def __call__(self, algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Result:
+        """Losses, scores and summed gradients, as `vmap.run` gives them."""
+        return combined([self._part(algorithm, part) for part in chunks(episodes, chunk)])
+
+    def _part(self, algorithm: Algorithm, episodes: Episode) -> Result:
+        module = Losses(algorithm)
+        named = [*module.named_parameters(), *module.named_buffers()]
+        tensors = {name: tensor.detach() for name, tensor in named}
+        moving = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+        shapes = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (*tensors.values(), *episodes)]
+        key = (*shapes, *(part.training for part in algorithm.modules()), *moving)
+        if key not in self.steps:
+            started = time.perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the compiler's own parts: nothing that its user can mend
+                self.steps[key] = _compiled(module, moving, tensors, episodes)
+                self.steps[key](tensors, episodes)
+            self.seconds += time.perf_counter() - started
+        return self.steps[key](tensors, episodes)
+
+
+def _compiled(module: Losses, moving: list[str], tensors: dict[str, Tensor], episodes: Episode) -> Step:
+    def step(tensors: dict[str, Tensor], episodes: Episode) -> Result:
+        leaves = {name: tensors[name].detach().requires_grad_() for name in moving}
+        losses, scores = vectorised(module, episodes, {**tensors, **leaves})
+        return differentiated(losses, scores, list(leaves.values()))
+
+    recorded = make_fx(step)(tensors, episodes)
+    on_gpu = episodes.support_x.device.type == "cuda"
+    # On a GPU, CUDA graphs: most of the time of small operators is spent on starting them.
+    program = torch.compile(recorded, fullgraph=True, mode="reduce-overhead" if on_gpu else None)
+
+    def run(tensors: dict[str, Tensor], episodes: Episode) -> Result:
+        with torch.no_grad():
+            if not on_gpu:
+                return Result(*program(tensors, episodes))
+            torch.compiler.cudagraph_mark_step_begin()
+            # A CUDA graph writes to the same memory every time it runs.
+            losses, scores, gradients = program(tensors, episodes)
+            return Result(losses.clone(), scores.clone(), [None if g is None else g.clone() for g in gradients])
+
+    return run

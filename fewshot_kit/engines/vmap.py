@@ -1,0 +1,74 @@
+"""`engine="vmap"`: all episodes of a meta-batch at once through `torch.func`, in chunks that bound memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ..algorithms import Algorithm
+from ..episodes import Episode
+from .norms import PlainNorms
+from .results import Result, combined, differentiated, trainable
+
+
+def run(algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Result:
+    """Losses, scores and summed gradients of a meta-batch.
+
+    Args:
+        chunk: episodes at a time; None takes all.
+    """
+    parts: list[Result] = []
+    for part in chunks(episodes, chunk):
+        losses, scores = vectorised(Losses(algorithm), part, {})
+        parts = [combined([*parts, differentiated(losses, scores, trainable(algorithm))])]
+    return parts[0]
+
+
+def predict(algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Tensor:
+    """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
+    with torch.no_grad():
+        return torch.cat([vectorised(_Scores(algorithm), part, {}) for part in chunks(episodes, chunk)])
+
+
+def chunks(episodes: Episode, chunk: int | None) -> Iterator[Episode]:
+    """A meta-batch in parts of at most `chunk` episodes."""
+    size = chunk or len(episodes.support_x)
+    return (Episode(*parts) for parts in zip(*(tensor.split(size) for tensor in episodes), strict=True))
+
+
+class Losses(nn.Module):
+    """An algorithm's `loss` as a module, so that `functional_call` can put other tensors in."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        super().__init__()
+        self.algorithm = algorithm
+
+    def forward(self, episode: Episode) -> tuple[Tensor, Tensor]:
+        return self.algorithm.loss(episode)
+
+
+class _Scores(nn.Module):
+    def __init__(self, algorithm: Algorithm) -> None:
+        super().__init__()
+        self.algorithm = algorithm
+
+    def forward(self, episode: Episode) -> Tensor:
+        state = self.algorithm.adapt(episode.support_x, episode.support_y)
+        return self.algorithm.predict(state, episode.query_x)
+
+
+def vectorised(module: nn.Module, episodes: Episode, tensors: dict[str, Tensor]) -> Any:
+    """What the module gives for every episode, with `tensors` by name in place of its parameters and buffers."""
+    # A buffer that is written to needs as many copies as there are episodes; they are thrown away.
+    tasks = len(episodes.support_x)
+    buffers = {name: torch.stack([tensors.get(name, buffer)] * tasks) for name, buffer in module.named_buffers()}
+
+    def one(buffers: dict[str, Tensor], episode: Episode) -> Any:
+        with PlainNorms():
+            return functional_call(module, {**tensors, **buffers}, (episode,))
+
+    return vmap(one, randomness="different")(buffers, episodes)

@@ -1,0 +1,21 @@
+"""Settings that have to be counts or rates."""
+
+from __future__ import annotations
+
+import math
+
+from .errors import InputError
+
+
+def check_counts(**counts: int) -> None:
+    """Raises `InputError` for the first count that is no whole number of at least 1."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InputError(f"{name} is {count!r}; it must be a whole number of at least 1.")
+
+
+def check_rate(**rates: float) -> None:
+    """Raises `InputError` for the first rate that is no positive number."""
+    for name, rate in rates.items():
+        if not (math.isfinite(rate) and rate > 0):
+            raise InputError(f"{name} is {rate}; it must be a positive number.")

@@ -1,0 +1,53 @@
+"""`--compile`: the whole meta-gradient as one program."""
+
+import pytest
+import torch
+from test_engines import Branching, assert_same, gradients, meta_batch
+from torch import nn
+
+from fewshot_kit import algorithms, engines
+from fewshot_kit.engines import compiled
+from fewshot_kit.errors import InputError
+
+
+def network():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(196, 4), nn.BatchNorm1d(4), nn.SiLU(), nn.Linear(4, 3))
+    model[1].bias.requires_grad_(False)
+    model.register_parameter("never_used", nn.Parameter(torch.ones(2)))
+    return model.double()
+
+
+def test_a_compiled_meta_gradient_is_the_same():
+    algorithm, batch = algorithms.create("maml", model=network(), lr=0.2, steps=2).train(), meta_batch(4)
+    choice = engines.choose(algorithm, batch, compile=True, chunk=2)
+    assert (choice.engine, choice.compiled, choice.chunk) == ("vmap", True, 2)
+    assert choice.why.startswith("compiled in ")
+    seconds = choice.program.seconds
+    assert seconds > 0
+    expected = gradients(algorithm, batch, "loop")
+    assert_same(gradients(algorithm, batch, choice), expected)
+    assert algorithm.model.never_used.grad is None and algorithm.model[1].bias.grad is None
+    with torch.no_grad():  # other weights, the same program
+        algorithm.model[1].weight.mul_(1.5)
+    assert_same(gradients(algorithm, batch, choice), gradients(algorithm, batch, "loop"))
+    assert choice.program.seconds == seconds
+
+
+def test_what_cannot_be_vectorised_cannot_be_compiled():
+    algorithm = algorithms.create("maml", model=Branching().double())
+    with pytest.raises(InputError, match="This cannot be compiled: control flow that depends on values in Branching"):
+        engines.choose(algorithm, meta_batch(), compile=True)
+
+
+def test_a_compiler_that_fails_is_done_without(monkeypatch):
+    def fails(*args, **options):
+        raise OSError("no C++ compiler found")
+
+    monkeypatch.setattr(compiled.torch, "compile", fails)
+    algorithm = algorithms.create("maml", model=network(), lr=0.2)
+    choice = engines.choose(algorithm, meta_batch(2), compile=True)
+    assert (choice.engine, choice.compiled) == ("vmap", False)
+    assert choice.why == "compiling failed (OSError: no C++ compiler found); vmap runs without"
+    gradients(algorithm, meta_batch(2), choice)
