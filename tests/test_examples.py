@@ -80,7 +80,8 @@ def test_your_own_algorithm():
     [before], [after, among_twenty] = accuracies(done.stdout, "before"), accuracies(done.stdout, "after")
     assert after > before + 15 and among_twenty > 25  # chance is 20, and 5
     assert "['one', 'two', 'three'] for one, two, three" in done.stdout
-    assert all(line.startswith("meta-train") for line in re.split(r"[\r\n]+", done.stderr.strip()))
+    lines = [line.strip() for line in re.split(r"[\r\n]+", done.stderr)]
+    assert all(line.startswith(("meta-train", "engine: ")) for line in lines if line)
 
 
 def test_the_own_algorithm_by_hand(monkeypatch):
@@ -119,6 +120,14 @@ def test_ported_from_learn2learn(run, monkeypatch, capsys):
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", ours)]
     assert len(losses) == 2 and losses[-1] < losses[0]
     assert float(ours.split()[-1]) > 0.4  # chance is 0.2
+
+
+def test_sinusoid(run, tmp_path):
+    printed = run("sinusoid.py", "--iterations", 400, "--episodes", 50, "--picture", tmp_path / "sines.png")
+    found = {steps: float(value) for steps, value in re.findall(r"^  10 points, (\d+) steps: ([\d.]+) ", printed, re.M)}
+    assert found["10"] < found["5"] < found["1"] < 4.5  # the variance of the waves is 4.2
+    assert "published: 0.67" in printed
+    assert (tmp_path / "sines.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_own_images(run):

@@ -10,17 +10,20 @@ from small_runs import SMALL, KillAt, Killed, centroids, lines, maml, same, trai
 from torch import nn
 from toy import Waves, noisy_net, world
 
-from fewshot_kit import engines, evaluation
+from fewshot_kit import algorithms, evaluation
 from fewshot_kit.algorithms import MAML
 from fewshot_kit.checkpoints import load
 from fewshot_kit.datasets import Data
 from fewshot_kit.errors import InputError
 from fewshot_kit.hooks import Hooks
+from fewshot_kit.prefetch import ahead
+from fewshot_kit.profiling import Profiler
 from fewshot_kit.run_config import read_config
+from fewshot_kit.seeds import stream
 
 
 def test_the_run_folder(uninterrupted):
-    _, algorithm, result, run = uninterrupted
+    _, _, result, run = uninterrupted
     assert sorted(p.name for p in run.iterdir()) == [
         "checkpoints",
         "config.yaml",
@@ -34,7 +37,9 @@ def test_the_run_folder(uninterrupted):
         "iterations": 10,
         "schedule": "constant",
         "seed": 0,
-        "engine": engines.choose(algorithm, "auto"),
+        "chunk": None,
+        "workers": 1,
+        "compile": False,
     }
     assert config["data"]["classes"]["test"] == [f"test{i}" for i in range(8)]
     assert config["data"]["example_shape"] == [6]
@@ -147,6 +152,71 @@ def test_the_bar_shows_loss_accuracy_and_speed(capsys):
     assert "loss" in shown and "accuracy" in shown and "tasks/s" in shown
 
 
+def test_auto_is_measured_said_and_written_down(tmp_path, capsys):
+    result = train(maml(), engine="auto", run=tmp_path, iterations=2, progress=True)
+    recorded = read_config(tmp_path)["training"]
+    assert result.engine == recorded["engine"] in ("loop", "vmap")
+    assert "(measured on 3 episodes: loop on 1 worker " in capsys.readouterr().err
+
+
+def test_engines_learn_the_same():
+    """As far as rounding goes: without dropout, whose draws differ."""
+    found = []
+    for settings in ({"engine": "loop"}, {"engine": "vmap"}, {"engine": "vmap", "chunk": 2}, {"engine": "reference"}):
+        algorithm = MAML(noisy_net().double(), lr=0.1)
+        algorithm.model[3].p = 0.0
+        train(algorithm, iterations=3, **settings)
+        found.append(torch.cat([parameter.detach().flatten() for parameter in algorithm.parameters()]))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-6, atol=1e-8)
+
+
+def test_figures_of_the_algorithm_are_written_at_validations(tmp_path):
+    algorithm = algorithms.create("meta_sgd", model=noisy_net(), lr=0.1)
+    result = train(algorithm, iterations=5, run=tmp_path)
+    assert [line["iteration"] for line in result.history if "rate" in line] == [4, 5]
+    assert json.loads(lines(tmp_path).splitlines()[3])["rate"] == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_next_meta_batch_is_drawn_ahead_and_in_order():
+    """One more than is in use, on another thread; what is in use never waits for more than itself."""
+    made, drawn = [], threading.Event()
+
+    def make(index):
+        made.append((index, threading.current_thread() is threading.main_thread()))
+        if index == 3:
+            drawn.set()
+        return index
+
+    batches = ahead(make, range(2, 5))
+    assert next(batches) == 2
+    assert drawn.wait(10)
+    assert list(batches) == [3, 4]
+    assert made == [(2, False), (3, False), (4, False)]
+
+
+def test_an_error_in_drawing_comes_out():
+    class Broken(Waves):
+        def episodes(self, *args, generator, **options):
+            if generator.initial_seed() == stream(0, "training", 3).initial_seed():
+                raise InputError("the third meta-batch")
+            return super().episodes(*args, generator=generator, **options)
+
+    algorithm = MAML(nn.Linear(1, 1), lr=0.1)
+    with pytest.raises(InputError, match="the third meta-batch"):
+        train(algorithm, Data("waves", Broken(), Waves(), Waves(), {}), iterations=4)
+
+
+def test_a_profile_is_a_trace_and_the_heaviest_operators(tmp_path):
+    train(maml(), iterations=8, hooks=[Profiler(tmp_path / "profile")])
+    trace = json.loads((tmp_path / "profile" / "trace.json").read_text())
+    assert any("addmm" in event.get("name", "") for event in trace["traceEvents"])
+    table = (tmp_path / "profile" / "operators.txt").read_text()
+    assert "Self CPU" in table and sum("aten::" in line for line in table.splitlines()) <= 10
+    with pytest.raises(InputError, match="Profiling takes 8 iterations, and there are 7 to go"):
+        train(maml(), iterations=7, hooks=[Profiler(tmp_path / "more")])
+
+
 def test_training_in_another_thread_leaves_signals_alone(tmp_path):
     failed = []
 
@@ -190,6 +260,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         ({"meta_lr": float("nan")}, "meta_lr is nan"),
         ({"schedule": "cosign"}, "Unknown schedule 'cosign'; it is one of constant, cosine"),
         ({"engine": "warp"}, "warp"),
+        ({"engine": "vmap", "chunk": 4}, "chunk is 4, more than the 3 episodes"),
+        ({"workers": 0}, "workers is 0"),
         ({"device": "cuda:77"}, "The device 'cuda:77' is not there"),
         ({"device": "gpu"}, "'gpu' is no device"),
     ],

@@ -1,6 +1,12 @@
 """Data sets by name: `datasets.create("omniglot")` has `.train`, `.validation` and `.test`."""
 
-from . import folder, futurama, glyphs, omniglot  # each registers its data set; the modules stay what these names mean
+from . import (  # each registers its data set; the modules stay what these names mean
+    folder,
+    futurama,
+    glyphs,
+    omniglot,
+    sinusoid,
+)
 from ._registry import create, get, names, register
 from .any_dataset import from_dataset
 from .data import Data
@@ -27,4 +33,5 @@ __all__ = [
     "names",
     "omniglot",
     "register",
+    "sinusoid",
 ]

@@ -103,7 +103,7 @@ def test_bad_examples() -> None:
 
 
 def test_the_names_are_registered_and_light() -> None:
-    assert {"folder", "futurama", "glyphs", "omniglot"} <= set(datasets.names())
+    assert {"folder", "futurama", "glyphs", "omniglot", "sinusoid"} <= set(datasets.names())
     code = (
         "import sys, fewshot_kit.datasets as datasets; datasets.create('glyphs', classes=4, drawings=2); "
         "print([name for name in ('PIL', 'torchvision', 'learn2learn', 'safetensors') if name in sys.modules])"

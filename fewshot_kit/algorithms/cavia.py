@@ -1,0 +1,57 @@
+"""Zintgraf, Shiarlis, Kurin, Hofmann and Whiteson, "Fast Context Adaptation via Meta-Learning", ICML 2019."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..ranges import check_counts
+from ._registry import register
+from .film import find_modulated, modulated
+from .gradient_based import GradientBased
+from .inner_loop import Tensors, leaf
+
+
+@register("cavia")
+class CAVIA(GradientBased):
+    """The network stays as it is; the inner loop adapts a few context parameters only, which modulate one layer (FiLM).
+
+    The context starts from 0 in every task; a learned linear map makes a scale and a shift for each channel of it.
+    `GradientBased` describes the other options.
+
+    Args:
+        context: how many context parameters.
+        film: name of the layer whose output is modulated; by default the last one with channels before the head.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 1.0,
+        first_order: bool = False,
+        *,
+        steps: int = 2,
+        context: int = 100,
+        film: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, lr, first_order, steps=steps, **options)
+        check_counts(context=context)
+        self.film, channels = find_modulated(model, film, self.head)
+        parameter = next(model.parameters())
+        self.modulation = nn.Linear(context, 2 * channels, device=parameter.device, dtype=parameter.dtype)
+
+    def adapts(self) -> set[str]:
+        """None of the model's parameters."""
+        return set()
+
+    def initial(self) -> Tensors:
+        """The context, all 0."""
+        weight = self.modulation.weight
+        return {"context": leaf(torch.zeros(weight.shape[1], device=weight.device, dtype=weight.dtype))}
+
+    def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+        with modulated(self.model, self.film, self.modulation(parameters["context"])):
+            return super()._run({}, buffers, x)

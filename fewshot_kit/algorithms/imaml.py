@@ -1,0 +1,108 @@
+"""Rajeswaran, Finn, Kakade and Levine, "Meta-Learning with Implicit Gradients", NeurIPS 2019."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..episodes import Episode
+from ..ranges import check_counts, check_rate
+from ._registry import register
+from .gradient_based import GradientBased
+from .inner_loop import Loss, Tensors
+from .modes import running, twice_differentiable
+
+
+@register("imaml")
+class IMAML(GradientBased):
+    """MAML by the implicit function theorem: the meta-gradient depends on where the inner loop ends, not on its path.
+
+    The inner loop descends the support loss plus `penalty` / 2 times the squared distance to the initialisation
+    (equation 3). The meta-gradient solves (I + H / penalty) v = g, with H the support loss's Hessian and g the query
+    loss's slope there (lemma 1), by conjugate gradient (algorithm 2): memory does not grow with `steps`.
+    `GradientBased` describes the other options.
+
+    Args:
+        penalty: the paper's lambda.
+        cg_steps: steps of conjugate gradient.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 0.1,
+        *,
+        steps: int = 16,
+        penalty: float = 2.0,
+        cg_steps: int = 5,
+        **options: Any,
+    ) -> None:
+        self.penalty, self.cg_steps = penalty, cg_steps
+        super().__init__(model, lr, steps=steps, **options)
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_rate(penalty=self.penalty)
+        check_counts(cg_steps=self.cg_steps)
+
+    def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
+        """The support loss with the proximal term."""
+        plain = super().support_loss(x, y, order)
+        start = {name: parameter.detach() for name, parameter in self.initial().items()}
+
+        def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
+            value, buffers = plain(parameters, buffers)
+            away = torch.stack([(parameters[name] - start[name]).square().sum() for name in start]).sum()
+            return value + self.penalty / 2 * away, buffers
+
+        return loss
+
+    def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
+        """The query loss, with the implicit gradient as its slope, and the query scores `[Q, classes]`."""
+        with torch.no_grad():
+            state = self.adapt(episode.support_x, episode.support_y)
+        there: Tensors = state["parameters"]
+
+        def query(parameters: Tensors) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            scores = self.predict({**state, "parameters": parameters}, episode.query_x)
+            value = self.criterion(scores, episode.query_y)
+            return value, (value, scores)
+
+        by_batch = self.batch_norm != "running"
+        with running(self.model, batch_statistics=by_batch), twice_differentiable(self.model):
+            plain = super().support_loss(episode.support_x, episode.support_y, 2)
+            slopes, (value, scores) = torch.func.grad(query, has_aux=True)(there)
+            slope = torch.func.grad(lambda p: plain(p, state["buffers"])[0])
+            curvature = torch.func.vjp(slope, there)[1]
+            solved = self._solved(slopes, lambda direction: curvature(direction)[0])
+        # Its value is the query loss; its slope at the initialisation is the solution.
+        towards = [(solved[name].detach() * (p - p.detach())).sum() for name, p in self.initial().items()]
+        return value.detach() + torch.stack(towards).sum(), scores.detach()
+
+    def _solved(self, slopes: Tensors, curvature: Callable[[Tensors], Tensors]) -> Tensors:
+        """v with (I + H / penalty) v = slopes, by conjugate gradient."""
+        solution = {name: torch.zeros_like(slope) for name, slope in slopes.items()}
+        residual = direction = slopes
+        size = _dot(residual, residual)
+        for _ in range(self.cg_steps):
+            turned = _plus(direction, curvature(direction), 1 / self.penalty)
+            step = size / (_dot(direction, turned) + TINY)
+            solution, residual = _plus(solution, direction, step), _plus(residual, turned, -step)
+            smaller = _dot(residual, residual)
+            direction, size = _plus(residual, direction, smaller / (size + TINY)), smaller
+        return solution
+
+
+TINY = 1e-30  # what is divided by is 0 where the solution is exact
+
+
+def _dot(one: Tensors, other: Tensors) -> Tensor:
+    return torch.stack([(tensor * other[name]).sum() for name, tensor in one.items()]).sum()
+
+
+def _plus(one: Tensors, other: Tensors, factor: Tensor | float) -> Tensors:
+    return {name: tensor + factor * other[name] for name, tensor in one.items()}

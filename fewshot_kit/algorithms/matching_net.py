@@ -1,0 +1,106 @@
+"""Vinyals, Blundell, Lillicrap, Kavukcuoglu and Wierstra, "Matching Networks for One Shot Learning", NeurIPS 2016."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..ranges import check_counts, check_rate
+from ._registry import register
+from .heads import head_inputs
+from .metric import Metric, class_count
+
+
+@register("matching_net")
+class MatchingNet(Metric):
+    """A query's label is the mean of the support labels, weighted by attention over cosine similarities (equation 1).
+
+    The scores are the logarithms of these probabilities. The state of a task is `{"embedded" [S, D], "members"
+    [S, classes], "statistics"}`. `Metric` describes the other options.
+
+    Args:
+        full_context: embed every support example in the light of the whole support set by a bidirectional LSTM
+            (section 2.1.2), and every query by an LSTM that attends to it.
+        reads: steps of the query's LSTM.
+        scale: factor of the similarities before the softmax; the paper's is 1.
+        width: D, where the model has no linear head to tell it; `full_context` alone needs it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        full_context: bool = False,
+        reads: int = 3,
+        scale: float = 10.0,
+        width: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.reads, self.scale = reads, scale
+        width = width or head_inputs(model, options.get("head"))
+        super().__init__(model, **options)
+        self.forwards = self.backwards = self.reader = None
+        if full_context:
+            if width is None:
+                raise InputError(
+                    f"{type(model).__name__} has no linear head; say how wide its embedding is, as width=64."
+                )
+            self.forwards, self.backwards = nn.LSTMCell(width, width), nn.LSTMCell(width, width)
+            self.reader = nn.LSTMCell(2 * width, width)
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_counts(reads=self.reads)
+        check_rate(scale=self.scale)
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"embedded", "members", "statistics"}`."""
+        embedded, statistics = self.embed_support(x)
+        if self.forwards is not None and self.backwards is not None:
+            ahead, behind = _states(self.forwards, embedded), _states(self.backwards, embedded.flip(0)).flip(0)
+            embedded = embedded + ahead + behind
+        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
+        return {"embedded": embedded, "members": members, "statistics": statistics}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> log-probabilities `[Q, classes]`."""
+        query, support = self.embed_query(x, state["statistics"]), state["embedded"]
+        if self.reader is not None:
+            query = _read(self.reader, query, support, self.reads)
+        similarity = self.scale * F.normalize(query) @ F.normalize(support).T
+        # A sum of probabilities, in logarithms so that none of them vanishes.
+        logits = torch.log_softmax(similarity, 1)[:, :, None] + torch.log(state["members"])[None]
+        return torch.logsumexp(logits, 1)
+
+
+def _states(cell: nn.LSTMCell, sequence: Tensor) -> Tensor:
+    """The LSTM's hidden state after each of `sequence` `[S, D]`."""
+    hidden = memory = torch.zeros_like(sequence[:1])
+    states = []
+    for item in sequence.split(1):
+        hidden, memory = _step(cell, item, hidden, memory)
+        states.append(hidden)
+    return torch.cat(states)
+
+
+def _step(cell: nn.LSTMCell, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of the cell by plain operators: PyTorch's fused one does not vectorise over tasks."""
+    gates = F.linear(x, cell.weight_ih, cell.bias_ih) + F.linear(hidden, cell.weight_hh, cell.bias_hh)
+    take, keep, new, show = gates.chunk(4, 1)
+    memory = torch.sigmoid(keep) * memory + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(show) * torch.tanh(memory), memory
+
+
+def _read(cell: nn.LSTMCell, query: Tensor, support: Tensor, reads: int) -> Tensor:
+    """Equations 2 to 5: the query's state, with what it attends to in the support set read in again at each step."""
+    hidden, memory, read = query, torch.zeros_like(query), torch.zeros_like(query)
+    for _ in range(reads):
+        hidden, memory = _step(cell, torch.cat([query, read], 1), hidden, memory)
+        hidden = hidden + query
+        read = torch.softmax(hidden @ support.T, 1) @ support
+    return hidden

@@ -1,0 +1,59 @@
+"""Li, Zhou, Chen and Li, "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import compat
+from ..errors import InputError
+from ._registry import register
+from .gradient_based import GradientBased
+from .inner_loop import Rule, sgd
+
+
+@register("meta_sgd")
+class MetaSGD(GradientBased):
+    """MAML with a learned rate for every element of every parameter (equation 2): direction and size of the step.
+
+    Takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False)`, and gives its learner.
+    `GradientBased` describes the other options.
+
+    Args:
+        lr: where every rate starts.
+    """
+
+    def __init__(self, model: nn.Module, lr: float = 0.5, first_order: bool = False, **options: Any) -> None:
+        super().__init__(model, lr, first_order, **options)
+        self.rates = nn.ParameterList(
+            nn.Parameter(torch.full_like(parameter, lr), requires_grad=parameter.requires_grad)
+            for parameter in model.parameters()
+        )
+
+    @property
+    def lr(self) -> float:
+        """Where the rates started."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if "rates" in self._modules:
+            raise InputError("MetaSGD has learned its rates; lr is where they started, and cannot be replaced now.")
+        self._lr = value
+
+    def rule(self) -> Rule:
+        """Gradient descent at the learned rates."""
+        names = [name for name, _ in self.model.named_parameters()]
+        return sgd(dict(zip(names, self.rates, strict=True)))
+
+    def figures(self) -> dict[str, float]:
+        """Mean and standard deviation of the rates, over all elements."""
+        rates = torch.cat([rate.detach().flatten() for rate in self.rates])
+        return {"rate": float(rates.mean()), "rate_deviation": float(rates.std())}
+
+    def clone(self) -> Any:
+        """learn2learn's own `MetaSGD` clone on this model and these rates: `adapt(loss)` and `forward`."""
+        learner = compat.learn2learn().algorithms.MetaSGD
+        return learner(self.model, first_order=self.first_order, lrs=list(self.rates)).clone()

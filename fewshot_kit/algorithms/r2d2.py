@@ -1,0 +1,48 @@
+"""Bertinetto, Henriques, Torr and Vedaldi, "Meta-learning with Differentiable Closed-form Solvers", ICLR 2019."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ._registry import register
+from .metric import Metric, class_count
+
+
+@register("r2d2")
+class R2D2(Metric):
+    """Ridge regression on the embeddings is the head: solved in closed form, and differentiated through (R2-D2).
+
+    ANIL with a head that is solved for instead of descended to. The state of a task is `{"weights" [D, classes],
+    "statistics"}`; the penalty and a scale of the scores are learned across tasks (equations 4 to 6; the paper's common
+    offset of all scores is left out, which no softmax sees). `Metric` describes the other options.
+
+    Args:
+        penalty: where the ridge penalty starts; it is learned as its logarithm.
+    """
+
+    def __init__(self, model: nn.Module, *, penalty: float = 1.0, **options: Any) -> None:
+        super().__init__(model, **options)
+        if not (math.isfinite(penalty) and penalty > 0):
+            raise InputError(f"R2D2's penalty is {penalty}; it must be a positive number.")
+        dtype = next((parameter.dtype for parameter in model.parameters()), None)
+        self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty), dtype=dtype))
+        self.scale = nn.Parameter(torch.tensor(1.0, dtype=dtype))
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`: S unknowns a class, however large D is."""
+        embedded, statistics = self.embed_support(x)
+        targets = F.one_hot(y, class_count(y)).to(embedded.dtype)
+        ridge = self.log_penalty.exp() * torch.eye(len(x), dtype=embedded.dtype, device=embedded.device)
+        # Woodbury's identity (equation 6): an S x S system in place of a D x D one.
+        solved = torch.linalg.solve(embedded @ embedded.T + ridge, targets)
+        return {"weights": embedded.T @ solved, "statistics": statistics}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`."""
+        return self.scale * (self.embed_query(x, state["statistics"]) @ state["weights"])
