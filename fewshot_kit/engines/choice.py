@@ -146,7 +146,9 @@ def _measured(algorithm: Algorithm, episodes: Episode, chunk: int | None, worker
     if failure:
         return replace(looped, why=f"vmap cannot run it: {failure}")
     probe = copy.deepcopy(algorithm)
-    rounds = [[_seconds(choice, probe, episodes) for choice in (looped, mapped)] for _ in range(ROUNDS)]
+    rounds: list[list[float]] = []
+    while len(rounds) < ROUNDS and not (rounds and max(rounds[-1]) > 2 * min(rounds[-1])):  # so far apart: no question
+        rounds.append([_seconds(choice, probe, episodes) for choice in (looped, mapped)])
     # The least of the rounds: other work on the machine only ever adds.
     by_loop, by_vmap = (min(column) for column in zip(*rounds, strict=True))
     said = f"{looped.name} {1e3 * by_loop:.1f} ms, {mapped.name} {1e3 * by_vmap:.1f} ms"
