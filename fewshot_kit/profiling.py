@@ -28,7 +28,6 @@ class Profiler(Hooks):
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.profile: profile | None = None
-        self.done = 0
 
     def on_start(self, training: Training) -> None:
         if training.iterations - training.iteration < SKIPPED + RECORDED:
@@ -39,12 +38,12 @@ class Profiler(Hooks):
         self.first = training.iteration
 
     def on_iteration(self, training: Training) -> None:
-        self.done = training.iteration - self.first
-        if self.done == SKIPPED:
+        done = training.iteration - self.first
+        if done == SKIPPED:
             devices = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
             self.profile = profile(activities=devices)
             self.profile.start()
-        elif self.done == SKIPPED + RECORDED and self.profile is not None:
+        elif done == SKIPPED + RECORDED and self.profile is not None:
             self.profile.stop()
             self.folder.mkdir(parents=True, exist_ok=True)
             self.profile.export_chrome_trace(str(self.folder / "trace.json"))

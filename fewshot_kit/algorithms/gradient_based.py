@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from ..errors import InputError
 from .base import Algorithm, Criterion
-from .heads import find_head, head_outputs
+from .heads import find_head, linear_head
 from .inner_loop import Loss, Rule, Tensors, inner_loop, sgd
 from .modes import by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
 
@@ -66,7 +66,8 @@ class GradientBased(Algorithm):
     @property
     def max_ways(self) -> int | None:
         """The classes that the head can tell apart; None where the model has no linear head."""
-        return head_outputs(self.model, self.head)
+        head = linear_head(self.model, self.head)
+        return head.out_features if head is not None else None
 
     def adapts(self) -> set[str]:
         """Names of the parameters that the inner loop changes."""

@@ -35,22 +35,13 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
     return linear[-1]
 
 
-def head_outputs(model: nn.Module, name: str | None = None) -> int | None:
-    """How many scores the linear head gives; None where the model has none."""
+def linear_head(model: nn.Module, name: str | None = None) -> nn.Linear | None:
+    """The head, where it is linear; None where the model has no such head."""
     try:
         head = model.get_submodule(find_head(model, name))
     except InputError:
         return None
-    return head.out_features if isinstance(head, nn.Linear) else None
-
-
-def head_inputs(model: nn.Module, name: str | None = None) -> int | None:
-    """How many values enter the linear head; None where the model has none."""
-    try:
-        head = model.get_submodule(find_head(model, name))
-    except InputError:
-        return None
-    return head.in_features if isinstance(head, nn.Linear) else None
+    return head if isinstance(head, nn.Linear) else None
 
 
 def parameters_inside(model: nn.Module, prefix: str) -> set[str]:

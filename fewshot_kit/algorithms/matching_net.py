@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .heads import head_inputs
+from .heads import linear_head
 from .metric import Metric, class_count
 
 
@@ -41,7 +41,8 @@ class MatchingNet(Metric):
         **options: Any,
     ) -> None:
         self.reads, self.scale = reads, scale
-        width = width or head_inputs(model, options.get("head"))
+        head = linear_head(model, options.get("head"))
+        width = width or (head.in_features if head is not None else None)
         super().__init__(model, **options)
         self.forwards = self.backwards = self.reader = None
         if full_context:
@@ -49,8 +50,10 @@ class MatchingNet(Metric):
                 raise InputError(
                     f"{type(model).__name__} has no linear head; say how wide its embedding is, as width=64."
                 )
-            self.forwards, self.backwards = nn.LSTMCell(width, width), nn.LSTMCell(width, width)
-            self.reader = nn.LSTMCell(2 * width, width)
+            beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+            place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
+            self.forwards, self.backwards = (nn.LSTMCell(width, width, **place) for _ in range(2))
+            self.reader = nn.LSTMCell(2 * width, width, **place)
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

@@ -30,9 +30,9 @@ class R2D2(Metric):
         super().__init__(model, **options)
         if not (math.isfinite(penalty) and penalty > 0):
             raise InputError(f"R2D2's penalty is {penalty}; it must be a positive number.")
-        dtype = next((parameter.dtype for parameter in model.parameters()), None)
-        self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty), dtype=dtype))
-        self.scale = nn.Parameter(torch.tensor(1.0, dtype=dtype))
+        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+        self.log_penalty = nn.Parameter(beside.new_tensor(math.log(penalty)))
+        self.scale = nn.Parameter(beside.new_tensor(1.0))
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`: S unknowns a class, however large D is."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..episodes import Episode
 from ..errors import InputError
+from ..ranges import check_counts
 from ._registry import register
 from .data import Data
 from .sampler import fresh_generator
@@ -36,9 +37,7 @@ class Sines:
             raise InputError(
                 f"A task of the data set 'sinusoid' is one wave, not {ways}; take ways=1. Shots are points."
             )
-        for word, number in (("shots", shots), ("queries", queries)):
-            if number < 1:
-                raise InputError(f"{word} is {number}; it must be at least 1.")
+        check_counts(shots=shots, queries=queries)
 
     def episodes(
         self,

@@ -31,12 +31,8 @@ def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None) -> 
         workers: episodes at a time; by default `usual_workers`.
     """
     parts = _on_workers(algorithm, episodes, workers, one_by_one)
-    count = len(parts)
-    order = [
-        index // count + sum(len(part.losses) for part in parts[: index % count]) for index in range(_size(episodes))
-    ]
-    whole = combined(parts)
-    return Result(whole.losses[order], whole.scores[order], whole.gradients)
+    losses, scores = (_in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
+    return Result(losses, scores, combined(parts).gradients)
 
 
 def predict(algorithm: Algorithm, episodes: Episode, workers: int | None = None) -> Tensor:
@@ -67,10 +63,6 @@ def _drawing(algorithm: Algorithm) -> bool:
     return any(isinstance(module, _DropoutNd) and module.training and module.p > 0 for module in modules)
 
 
-def _size(episodes: Episode) -> int:
-    return len(episodes.support_x)
-
-
 def _in_order(shares: Sequence[Tensor]) -> Tensor:
     """What the workers have for their episodes -> in the order of the meta-batch."""
     count = len(shares)
@@ -90,7 +82,7 @@ def _on_workers(
     """
     if workers is not None:
         check_counts(workers=workers)
-    count = min(workers or usual_workers(algorithm), _size(episodes))
+    count = min(workers or usual_workers(algorithm), len(episodes.support_x))
     if not convolutional_on_cpu(algorithm) and count == 1:
         return [several(algorithm, unstack(episodes))]
     random = torch.get_rng_state()
