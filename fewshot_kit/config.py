@@ -33,13 +33,14 @@ class TrainConfig:
     ways: int = _setting(5, "classes in a task")
     shots: int = _setting(1, "labelled examples of each class")
     queries: int = _setting(5, "query examples of each class")
-    iterations: int = _setting(8000, "meta-updates")
-    meta_batch: int = _setting(8, "tasks in a meta-update")
+    iterations: int = _setting(10800, "meta-updates")
+    meta_batch: int = _setting(6, "tasks in a meta-update")
     meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
     schedule: str = _setting("cosine", "how that rate goes on: constant, or cosine down to 0")
-    validate_every: int = _setting(1000, "iterations between validations, at which the best checkpoint is kept")
+    validate_every: int = _setting(1200, "iterations between validations, at which the best checkpoint is kept")
     validation_episodes: int = _setting(200, "tasks in a validation")
     test_episodes: int = _setting(600, "test tasks at the end")
+    test_ways: int | None = _setting(None, "classes in a task of validation and test (default: as in training)")
     test_queries: int = _setting(15, "query examples of each class in validation and test")
     seed: int = _setting(0, "decides the tasks, their order and the initial weights")
     engine: str = _setting("auto", "how a meta-batch is run: auto (measured), vmap, loop, reference")
@@ -55,21 +56,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         counts: tuple[str, ...] = ("ways", "shots", "queries", "iterations", "meta_batch", "validate_every")
         tests = ("validation_episodes", "test_episodes", "test_queries")
-        counts += tuple(name for name in ("chunk", "workers") if getattr(self, name) is not None)
+        counts += tuple(name for name in ("chunk", "workers", "test_ways") if getattr(self, name) is not None)
         check_counts(**{name: getattr(self, name) for name in counts + tests})
         check_rate(meta_lr=self.meta_lr)
         check_schedule(self.schedule)
 
     def folder(self) -> Path:
         """The run folder."""
-        name = f"{self.dataset}-{self.algorithm}-{self.model}-{self.ways}w{self.shots}s"
+        name = f"{self.dataset}-{self.algorithm}-{self.model.replace('/', '-')}-{self.ways}w{self.shots}s"
         return Path(self.run or f"runs/{name}")
 
     def training(self) -> dict[str, Any]:
         """What `meta_train` is to be told."""
         names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
         more = ("validation_episodes", "seed", "engine", "chunk", "workers", "compile", "device")
-        return {name: getattr(self, name) for name in names + more} | {"validation_queries": self.test_queries}
+        tested = {"validation_queries": self.test_queries, "validation_ways": self.test_ways}
+        return {name: getattr(self, name) for name in names + more} | tested
 
 
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
@@ -160,8 +162,9 @@ def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = M
             raise InputError(f"{source} was made in Python with a {kind} that has no name; go on with it in Python.")
         settings[kind], settings[f"{kind}_options"] = recipe["name"], dict(recipe["options"])
     training = config.get("training") or {}
-    if "validation_queries" in training:
-        training = training | {"test_queries": training["validation_queries"]}
+    for word in ("queries", "ways"):
+        if f"validation_{word}" in training:
+            training = training | {f"test_{word}": training[f"validation_{word}"]}
     training = training | (config.get("test") or {})
     settings |= {name: value for name, value in training.items() if name in FIELDS}
     if "model" in kinds:  # sizes that the data set and the task decide are left to them, in case these change
