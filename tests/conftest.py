@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import CommandLine
 from small_runs import centroids, maml, train
 
@@ -45,3 +46,11 @@ def uninterrupted(request, tmp_path_factory):
     algorithm = request.param()
     result = train(algorithm, run=run, iterations=10)
     return request.param, algorithm, result, run
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set the number of intra-op threads, for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_engines import Branching, assert_same, gradients, meta_batch
+from engine_world import Branching, assert_same, gradients, meta_batch
 from torch import nn
 
 from fewshot_kit import algorithms, engines

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from engine_world import NETWORKS, assert_same, batch_for, build, gradients, maml, meta_batch
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,80 +11,6 @@ from fewshot_kit.algorithms.batch_norm import by_its_batch
 from fewshot_kit.engines import loop, vmap
 from fewshot_kit.episodes import Episode, unstack
 from fewshot_kit.errors import InputError
-from fewshot_kit.seeds import default_draws
-
-
-def meta_batch(tasks=5, ways=3, shots=2, queries=2, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(0)
-    y = [torch.arange(ways).repeat_interleave(n).repeat(tasks, 1) for n in (shots, queries)]
-    x = [torch.rand(tasks, ways * n, 1, 14, 14, generator=generator, dtype=torch.float64) for n in (shots, queries)]
-    return Episode(x[0].to(dtype), y[0], x[1].to(dtype), y[1])
-
-
-def maml(*extra, **options):
-    body = models.create("conv4", ways=3, hidden=4, image_size=14, seed=0)
-    return algorithms.create("maml", model=nn.Sequential(body, *extra).double(), lr=0.3, **options)
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-def gradients(algorithm, batch, engine="loop", seed=0, **options):
-    algorithm.zero_grad()
-    with default_draws(seed, "test"):
-        losses, scores = engines.meta_backward(algorithm, batch, engine, **options)
-    return [losses, scores, *(p.grad.clone() for p in algorithm.parameters() if p.grad is not None)]
-
-
-def assert_same(some, others, rtol=1e-10, atol=1e-13):
-    for one, other in zip(some, others, strict=True):
-        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
-
-
-class Recurrent(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm, self.head = nn.LSTM(28, 5, batch_first=True), nn.Linear(5, 3)
-
-    def forward(self, x):
-        return self.head(self.lstm(x.reshape(len(x), 7, 28))[0][:, -1])
-
-
-class Attending(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inputs, self.block = nn.Linear(28, 8), nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, x):
-        return self.head(self.block(self.inputs(x.reshape(len(x), 7, 28))).mean(1))
-
-
-NETWORKS = {
-    "conv4": lambda: models.create("conv4", ways=3, hidden=4, image_size=14),
-    "conv4 with pools": lambda: models.create("conv4", ways=3, hidden=4, image_size=16, downsample="pool"),
-    "resnet": lambda: models.create("resnet", ways=3, hidden=4, image_size=14),
-    "mlp": lambda: models.create("mlp", inputs=196, ways=3),
-    "LSTM": Recurrent,
-    "attention": Attending,
-}
-
-
-def build(network, dtype):
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        return NETWORKS[network]().to(dtype)
-
-
-def batch_for(network, dtype):
-    batch = meta_batch(4, dtype=dtype)
-    if network != "conv4 with pools":
-        return batch
-    return batch._replace(support_x=F.pad(batch.support_x, (1, 1, 1, 1)), query_x=F.pad(batch.query_x, (1, 1, 1, 1)))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -303,80 +230,3 @@ def test_batch_norm_has_both_derivatives(layout):
     assert ours(*inputs).is_contiguous(memory_format=layout)
     assert torch.autograd.gradcheck(ours, inputs)
     assert torch.autograd.gradgradcheck(ours, inputs)
-
-
-class Branching(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(196, 3)
-
-    def forward(self, x):
-        x = x.flatten(1)
-        return self.head(x * 2 if x.sum() > 0 else x)
-
-
-class Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return 3 * x
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, g):
-        return torch.from_numpy(3 * g.numpy())
-
-
-class Tripled(nn.Module):
-    def forward(self, x):
-        return Once.apply(x)
-
-
-def test_auto_says_what_it_took_and_why(threads):
-    threads(2)
-    choice = engines.choose(maml(), meta_batch())
-    assert choice.engine in ("loop", "vmap")
-    assert choice.why.startswith("measured on 5 episodes: loop on 2 workers ")
-    assert "vmap in chunks of 4" in choice.why
-
-
-def test_auto_goes_to_the_loop_where_vmap_cannot():
-    choice = engines.choose(algorithms.create("maml", model=Branching().double()), meta_batch())
-    assert choice.engine == "loop"
-    assert choice.why == "vmap cannot run it: control flow that depends on values in Branching does not vectorise"
-    assert engines.usual(algorithms.create("maml", model=Branching().double()), meta_batch()).engine == "loop"
-    assert engines.usual(algorithms.create("maml", model=build("mlp", torch.float64)), meta_batch()).engine == "vmap"
-
-
-def test_what_has_no_second_derivative_is_named():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 4), Tripled(), nn.Tanh(), nn.Linear(4, 3)).double()
-    algorithm = algorithms.create("maml", model=model)
-    with pytest.raises(
-        InputError, match=r"a function of its own in the Tripled '2' has no second derivative; take first_order=True"
-    ):
-        engines.meta_backward(algorithm, meta_batch(), "loop")
-    engines.meta_backward(algorithms.create("fomaml", model=model), meta_batch(), "loop")
-
-
-@pytest.mark.parametrize(
-    "options, said",
-    [
-        ({"engine": "warp"}, "'warp'; it is one of auto, vmap, loop, reference"),
-        ({"engine": "vmap", "chunk": 6}, "chunk is 6, more than the 5 episodes of a meta-batch"),
-        ({"engine": "vmap", "chunk": 0}, "chunk is 0"),
-        ({"engine": "loop", "chunk": 2}, "Only the engine 'vmap' has chunks"),
-        ({"engine": "loop", "workers": 0}, "workers is 0"),
-        ({"engine": "vmap", "workers": 2}, "Only the engine 'loop' has workers"),
-        ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
-    ],
-)
-def test_settings_that_do_not_fit_are_named(options, said):
-    with pytest.raises(InputError, match=said):
-        engines.choose(maml(), meta_batch(), **options)
-
-
-def test_algorithms_without_a_reference_are_named():
-    finetune = algorithms.create("finetune", model=nn.Linear(2, 2))
-    with pytest.raises(InputError, match="Finetune has no reference"):
-        engines.meta_backward(finetune, meta_batch(), "reference")
-    with pytest.raises(InputError, match="know no batch_norm='support'"):
-        engines.meta_backward(maml(batch_norm="support"), meta_batch(), "reference")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from engine_world import meta_batch
 from torch import nn
 
 from fewshot_kit import algorithms, engines, models
-from fewshot_kit.episodes import Episode
 from fewshot_kit.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -66,13 +66,10 @@ def test_full_context():
 def test_full_context_is_trained_and_vectorised():
     model = models.create("conv4", ways=3, hidden=4, image_size=14, seed=0)
     matching = algorithms.create("matching_net", model=model, full_context=True).double()
-    generator = torch.Generator().manual_seed(0)
-    x = [torch.rand(3, n, 1, 14, 14, generator=generator, dtype=torch.float64) for n in (6, 9)]
-    y = [torch.arange(3).repeat_interleave(n).repeat(3, 1) for n in (2, 3)]
-    found = []
+    batch, found = meta_batch(3, queries=3), []
     for engine in ("loop", "vmap"):
         matching.zero_grad()
-        engines.meta_backward(matching, Episode(x[0], y[0], x[1], y[1]), engine)
+        engines.meta_backward(matching, batch, engine)
         found.append([p.grad.clone() for p in matching.parameters()])
     assert all(
         gradient.any()

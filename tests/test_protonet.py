@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from engine_world import meta_batch
 from torch import nn
 
 from fewshot_kit import adapt, algorithms, engines, models
@@ -53,13 +54,10 @@ def test_tasks_of_other_ways_than_it_was_trained_with():
 def test_every_engine_gives_the_same(policy):
     model = models.create("conv4", ways=3, hidden=4, image_size=14, seed=0).double()
     protonet = algorithms.create("protonet", model=model, batch_norm=policy)
-    generator = torch.Generator().manual_seed(0)
-    x = [torch.rand(4, n, 1, 14, 14, generator=generator, dtype=torch.float64) for n in (6, 9)]
-    y = [torch.arange(3).repeat_interleave(n).repeat(4, 1) for n in (2, 3)]
-    found = []
+    batch, found = meta_batch(4, queries=3), []
     for engine in ("loop", "vmap"):
         protonet.zero_grad()
-        engines.meta_backward(protonet, Episode(x[0], y[0], x[1], y[1]), engine)
+        engines.meta_backward(protonet, batch, engine)
         found.append([p.grad.clone() for p in protonet.parameters()])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)

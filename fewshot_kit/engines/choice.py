@@ -18,13 +18,14 @@ from ..errors import InputError, KitError, first_line
 from ..ranges import check_counts
 from . import loop, reference, vmap
 from .compiled import Program
+from .copies import Copies
 from .refusals import Refused, explained
 from .results import Result
 
 ENGINES = ("vmap", "loop", "reference")
 ROUNDS = 5
 CLEARLY = 0.9  # of the loop's time: what vmap has to need at most, since measurements are noisy
-SMALL_CHUNK = 4  # tasks; convolutions that differ by task win nothing from more of them at once on a CPU
+SMALL_CHUNK = 2  # tasks; convolutions that differ by task win nothing from more of them at once on a CPU
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Choice:
     compiled: bool = False
     why: str = "as asked for"
     program: Program | None = field(default=None, repr=False, compare=False)
+    copies: Copies = field(default_factory=Copies, repr=False, compare=False)  # of "loop"
 
     @property
     def name(self) -> str:
@@ -60,7 +62,7 @@ class Choice:
             if self.engine == "vmap":
                 return vmap.run(algorithm, episodes, self.chunk)
             if self.engine == "loop":
-                return loop.run(algorithm, episodes, self.workers)
+                return loop.run(algorithm, episodes, self.workers, self.copies)
             return reference.run(algorithm, episodes)
 
     def predict(self, algorithm: Algorithm, episodes: Episode) -> Tensor:
@@ -68,7 +70,7 @@ class Choice:
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
                 return vmap.predict(algorithm, episodes, self.chunk)
-            return loop.predict(algorithm, episodes, self.workers)
+            return loop.predict(algorithm, episodes, self.workers, self.copies)
 
 
 def choose(
@@ -187,9 +189,13 @@ def _failure(choice: Choice, algorithm: Algorithm, episodes: Episode, way: Calla
 
 
 def _disagreement(algorithm: Algorithm, episodes: Episode) -> str | None:
-    """Whether `vmap` and `loop` differ, on two episodes in float64: some operator's derivative may be wrong in one."""
+    """Whether `vmap` and `loop` differ, on two episodes in float64: some operator's derivative may be wrong in one.
+
+    No more queries than support examples take part: the trial is not to need more memory than the training.
+    """
     probe = copy.deepcopy(algorithm).double().eval()  # without dropout
-    few = [tensor[:2].double() if tensor.is_floating_point() else tensor[:2] for tensor in episodes]
+    shown = episodes.support_x.shape[1]
+    few = [tensor[:2, :shown].double() if tensor.is_floating_point() else tensor[:2, :shown] for tensor in episodes]
     try:
         one, other = (choice.run(probe, Episode(*few)) for choice in (Choice("vmap"), Choice("loop", workers=1)))
     except (RuntimeError, KitError):  # a model may be bound to its dtype or mode: then there is nothing to compare

@@ -21,7 +21,8 @@ from ..episodes import Episode
 from .results import Result, combined, differentiated
 from .vmap import Losses, chunks, vectorised
 
-Step = Callable[[dict[str, Tensor], Episode], Result]
+Tensors = list[Tensor]
+Step = Callable[[Tensors, Tensors], Result]  # of the algorithm's tensors, and the episodes'
 
 
 class Program:
@@ -40,34 +41,39 @@ class Program:
         return combined([self._part(algorithm, part) for part in chunks(episodes, chunk)])
 
     def _part(self, algorithm: Algorithm, episodes: Episode) -> Result:
-        module = Losses(algorithm)
-        named = [*module.named_parameters(), *module.named_buffers()]
-        tensors = {name: tensor.detach() for name, tensor in named}
-        moving = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-        shapes = [(tensor.shape, tensor.dtype, tensor.device) for tensor in (*tensors.values(), *episodes)]
-        key = (*shapes, *(part.training for part in algorithm.modules()), *moving)
+        tensors = [tensor.detach() for tensor in (*algorithm.parameters(), *algorithm.buffers())]
+        moving = [parameter.requires_grad for parameter in algorithm.parameters()]
+        modes = [module.training for module in algorithm.modules()]
+        key = (*((tensor.shape, tensor.dtype, tensor.device) for tensor in (*tensors, *episodes)), *moving, *modes)
         if key not in self.steps:
             started = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler's own parts: nothing that its user can mend
-                self.steps[key] = _compiled(module, moving, tensors, episodes)
-                self.steps[key](tensors, episodes)
+                self.steps[key] = _compiled(algorithm, tensors, episodes)
+                self.steps[key](tensors, list(episodes))
             self.seconds += time.perf_counter() - started
-        return self.steps[key](tensors, episodes)
+        return self.steps[key](tensors, list(episodes))
 
 
-def _compiled(module: Losses, moving: list[str], tensors: dict[str, Tensor], episodes: Episode) -> Step:
-    def step(tensors: dict[str, Tensor], episodes: Episode) -> Result:
-        leaves = {name: tensors[name].detach().requires_grad_() for name in moving}
-        losses, scores = vectorised(module, episodes, {**tensors, **leaves})
+def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode) -> Step:
+    module = Losses(algorithm)
+    named = dict(module.named_parameters())
+    moving = [name for name, parameter in named.items() if parameter.requires_grad]
+    names = [*named, *(name for name, _ in module.named_buffers())]
+
+    # Plain lists in and out: a program of a fraction of a millisecond feels every dictionary that is taken apart.
+    def step(tensors: Tensors, episodes: Tensors) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        given = dict(zip(names, tensors, strict=True))
+        leaves = {name: given[name].detach().requires_grad_() for name in moving}
+        losses, scores = vectorised(module, Episode(*episodes), {**given, **leaves})
         return differentiated(losses, scores, list(leaves.values()))
 
-    recorded = make_fx(step)(tensors, episodes)
+    recorded = make_fx(step)(tensors, list(episodes))
     on_gpu = episodes.support_x.device.type == "cuda"
     # On a GPU, CUDA graphs: most of the time of small operators is spent on starting them.
     program = torch.compile(recorded, fullgraph=True, mode="reduce-overhead" if on_gpu else None)
 
-    def run(tensors: dict[str, Tensor], episodes: Episode) -> Result:
+    def run(tensors: Tensors, episodes: Tensors) -> Result:
         with torch.no_grad():
             if not on_gpu:
                 return Result(*program(tensors, episodes))

@@ -6,7 +6,6 @@ on each worker with one thread of its own; their convolutions are faster in chan
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,23 +18,27 @@ from ..algorithms import Algorithm
 from ..algorithms.modes import kept_modes, twice_differentiable
 from ..episodes import Episode, unstack
 from ..ranges import check_counts
+from .copies import Copies
 from .results import Result, combined, one_by_one
 
 Part = TypeVar("Part")
 
 
-def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None) -> Result:
+def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None, copies: Copies | None = None) -> Result:
     """Losses, scores and summed gradients of a meta-batch, in the order of its episodes.
 
     Args:
         workers: episodes at a time; by default `usual_workers`.
+        copies: for the workers, where they are kept from one meta-batch to the next.
     """
-    parts = _on_workers(algorithm, episodes, workers, one_by_one)
+    parts = _on_workers(algorithm, episodes, workers, copies or Copies(), one_by_one)
     losses, scores = (_in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
     return Result(losses, scores, combined(parts).gradients)
 
 
-def predict(algorithm: Algorithm, episodes: Episode, workers: int | None = None) -> Tensor:
+def predict(
+    algorithm: Algorithm, episodes: Episode, workers: int | None = None, copies: Copies | None = None
+) -> Tensor:
     """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
 
     def scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
@@ -44,7 +47,7 @@ def predict(algorithm: Algorithm, episodes: Episode, workers: int | None = None)
                 [algorithm.predict(algorithm.adapt(e.support_x, e.support_y), e.query_x) for e in episodes]
             )
 
-    return _in_order(_on_workers(algorithm, episodes, workers, scores))
+    return _in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), scores))
 
 
 def usual_workers(algorithm: Algorithm) -> int:
@@ -73,6 +76,7 @@ def _on_workers(
     algorithm: Algorithm,
     episodes: Episode,
     workers: int | None,
+    copies: Copies,
     several: Callable[[Algorithm, Sequence[Episode]], Part],
 ) -> list[Part]:
     """What `several` gives for each worker's share: worker i has episodes i, i + n, i + 2n and so on.
@@ -86,7 +90,7 @@ def _on_workers(
     if not convolutional_on_cpu(algorithm) and count == 1:
         return [several(algorithm, unstack(episodes))]
     random = torch.get_rng_state()
-    parts = _together(algorithm, episodes, count, several)
+    parts = _together(algorithm, episodes, count, copies, several)
     if parts is None or not torch.equal(random, torch.get_rng_state()):
         torch.set_rng_state(random)
         return [several(algorithm, unstack(episodes))]
@@ -94,13 +98,17 @@ def _on_workers(
 
 
 def _together(
-    algorithm: Algorithm, episodes: Episode, count: int, several: Callable[[Algorithm, Sequence[Episode]], Part]
+    algorithm: Algorithm,
+    episodes: Episode,
+    count: int,
+    copies: Copies,
+    several: Callable[[Algorithm, Sequence[Episode]], Part],
 ) -> list[Part] | None:
     """Each worker's part, or None where an episode has moved a buffer."""
     # `functional_call` changes the module while it runs, so every worker needs a copy of its own.
-    copies = [copy.deepcopy(algorithm) for _ in range(count)]
-    if _takes_channels_last(copies[0], episodes):
-        for one in copies:
+    each = copies.of(algorithm, count)
+    if _takes_channels_last(each[0], episodes):
+        for one in each:
             one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         episodes = episodes._replace(
             support_x=_channels_last(episodes.support_x), query_x=_channels_last(episodes.query_x)
@@ -115,11 +123,14 @@ def _together(
     try:
         # The choice of kernels belongs to the process: made here once, what the workers choose again changes nothing.
         with twice_differentiable(algorithm.model), ThreadPoolExecutor(count, "episodes") as pool:
-            parts = list(pool.map(work, copies, [tasks[number::count] for number in range(count)]))
+            parts = list(pool.map(work, each, [tasks[number::count] for number in range(count)]))
+    except BaseException:
+        copies.forget()
+        raise
     finally:
         torch.set_num_threads(threads)
     buffers = list(algorithm.buffers())
-    return parts if all(all(map(torch.equal, buffers, one.buffers())) for one in copies) else None
+    return parts if all(all(map(torch.equal, buffers, one.buffers())) for one in each) else None
 
 
 def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:

@@ -1,0 +1,76 @@
+"""Which engine is taken, why, and what is refused."""
+
+import pytest
+import torch
+from engine_world import Branching, build, maml, meta_batch
+from torch import nn
+
+from fewshot_kit import algorithms, engines
+from fewshot_kit.errors import InputError
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 3 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return torch.from_numpy(3 * g.numpy())
+
+
+class Tripled(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+def test_auto_says_what_it_took_and_why(threads):
+    threads(2)
+    choice = engines.choose(maml(), meta_batch())
+    assert choice.engine in ("loop", "vmap")
+    assert choice.why.startswith("measured on 5 episodes: loop on 2 workers ")
+    assert "vmap in chunks of 2" in choice.why
+
+
+def test_auto_goes_to_the_loop_where_vmap_cannot():
+    choice = engines.choose(algorithms.create("maml", model=Branching().double()), meta_batch())
+    assert choice.engine == "loop"
+    assert choice.why == "vmap cannot run it: control flow that depends on values in Branching does not vectorise"
+    assert engines.usual(algorithms.create("maml", model=Branching().double()), meta_batch()).engine == "loop"
+    assert engines.usual(algorithms.create("maml", model=build("mlp", torch.float64)), meta_batch()).engine == "vmap"
+
+
+def test_what_has_no_second_derivative_is_named():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 4), Tripled(), nn.Tanh(), nn.Linear(4, 3)).double()
+    algorithm = algorithms.create("maml", model=model)
+    with pytest.raises(
+        InputError, match=r"a function of its own in the Tripled '2' has no second derivative; take first_order=True"
+    ):
+        engines.meta_backward(algorithm, meta_batch(), "loop")
+    engines.meta_backward(algorithms.create("fomaml", model=model), meta_batch(), "loop")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"engine": "warp"}, "'warp'; it is one of auto, vmap, loop, reference"),
+        ({"engine": "vmap", "chunk": 6}, "chunk is 6, more than the 5 episodes of a meta-batch"),
+        ({"engine": "vmap", "chunk": 0}, "chunk is 0"),
+        ({"engine": "loop", "chunk": 2}, "Only the engine 'vmap' has chunks"),
+        ({"engine": "loop", "workers": 0}, "workers is 0"),
+        ({"engine": "vmap", "workers": 2}, "Only the engine 'loop' has workers"),
+        ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(options, said):
+    with pytest.raises(InputError, match=said):
+        engines.choose(maml(), meta_batch(), **options)
+
+
+def test_algorithms_without_a_reference_are_named():
+    finetune = algorithms.create("finetune", model=nn.Linear(2, 2))
+    with pytest.raises(InputError, match="Finetune has no reference"):
+        engines.meta_backward(finetune, meta_batch(), "reference")
+    with pytest.raises(InputError, match="know no batch_norm='support'"):
+        engines.meta_backward(maml(batch_norm="support"), meta_batch(), "reference")
