@@ -174,7 +174,8 @@ def _filled(
 ) -> Algorithm:
     """Make what `config` describes, unless it is given, and fill it with the state of `file`."""
     if algorithm is None:
-        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced at once
+        # Initial weights are drawn, and replaced at once.
+        with torch.random.fork_rng(devices=[]), models.filled_later():
             if model is None:
                 model = _make(models.create, config["model"], "model", path)
             algorithm = _make(algorithms.create, config["algorithm"], "algorithm", path, model=model)

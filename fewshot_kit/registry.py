@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 import inspect
 import re
 import warnings
@@ -43,6 +44,7 @@ class Registry:
         self.group = f"fewshot_kit.{kind}s"
         self._factories: dict[str, Callable[..., Any]] = {}
         self._broken: dict[str, tuple[str, Exception]] = {}
+        self._libraries: dict[str, tuple[Callable[[], list[str]], Callable[..., Any]]] = {}
         self._plugins_loaded = False
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
@@ -59,8 +61,22 @@ class Registry:
 
         return decorate
 
+    def add_library(self, prefix: str, names: Callable[[], list[str]], make: Callable[..., Any]) -> None:
+        """From now on `PREFIX/NAME` is what another package has under NAME.
+
+        Neither function is called before such a name is asked for.
+
+        Args:
+            names: all of them; what a NAME goes on with after a dot is left to `make`.
+            make: `make(NAME, **options)`.
+        """
+        self._libraries[prefix] = names, make
+
     def names(self, pattern: str = "*") -> list[str]:
-        """The registered names that match a shell pattern, sorted."""
+        """The registered names that match a shell pattern, sorted; for one as `"timm/*net*"`, those of that library."""
+        prefix, slash, rest = pattern.partition("/")
+        if slash and prefix in self._libraries:
+            return [f"{prefix}/{name}" for name in sorted(fnmatch.filter(self._libraries[prefix][0](), rest))]
         self._load_plugins()
         return sorted(fnmatch.filter(self._factories, pattern))
 
@@ -71,6 +87,9 @@ class Registry:
             UnknownName: no such name; the message has the nearest one.
             InputError: it is a plug-in's, and that failed to load.
         """
+        prefix, slash, rest = name.partition("/")
+        if slash and prefix in self._libraries:
+            return self._of_library(prefix, rest)
         if name not in self._factories:
             self._load_plugins()
         if name in self._factories:
@@ -78,11 +97,25 @@ class Registry:
         if name in self._broken:
             said, cause = self._broken[name]
             raise InputError(said) from cause
-        known = self.names()
+        known = self.names() + [f"{prefix}/NAME" for prefix in self._libraries]
         raise UnknownName(
             f"Unknown {self.kind} '{name}'.{closest(name, known)}\n"
             f'Available: {", ".join(known)}.  Add one with @{self.kind}s.register("{name}").'
         )
+
+    def _of_library(self, prefix: str, name: str) -> Callable[..., Any]:
+        names, make = self._libraries[prefix]
+        there = names()
+        if name.partition(".")[0] not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            meant = f" Did you mean '{prefix}/{near[0]}'?" if near else ""
+            raise UnknownName(
+                f"Unknown {self.kind} '{prefix}/{name}'.{meant} "
+                f"List them with: fewshot-kit list {self.kind}s '{prefix}/*'."
+            )
+        factory = functools.partial(make, name)
+        factory.__doc__ = f"{name} of {prefix}."
+        return factory
 
     def create(self, name: Any, /, **options: Any) -> Any:
         """What the factory of that name makes of the options.

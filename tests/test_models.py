@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fewshot_kit import models
+from fewshot_kit import algorithms, engines, models
+from fewshot_kit.algorithms.heads import find_head
+from fewshot_kit.episodes import Episode, unstack
 from fewshot_kit.errors import InputError
 
 IMAGE_NETS = ["cnn", "conv4", "omniglot_fc", "resnet"]
@@ -110,3 +112,83 @@ def test_a_seed_decides_the_weights_and_nothing_else(name: str) -> None:
 def test_wrong_options(name: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         models.create(name, **options)
+
+
+def test_conv4_of_mini_imagenet() -> None:
+    """The two published ones: MAML's with 32 channels and 800 features, the metric networks' with 64 and 1600."""
+    for hidden, features in ((32, 800), (64, 1600)):
+        net = models.create("conv4", ways=5, channels=3, hidden=hidden, image_size=84, downsample="pool")
+        convolutions = (9 * 3 * hidden + hidden) + 3 * (9 * hidden * hidden + hidden) + 4 * 2 * hidden
+        assert net.head.in_features == features
+        assert parameters(net) == convolutions + features * 5 + 5
+        assert net(torch.rand(2, 3, 84, 84)).shape == (2, 5)
+
+
+# Small ones of each kind of network, and the name of the head.
+SMALL: dict[str, tuple[dict[str, object], str]] = {
+    "resnet12": ({"hidden": [2, 3, 4, 5], "image_size": 16}, "head"),
+    "wrn28_10": ({"depth": 10, "width": 1}, "head"),
+    "torchvision/mobilenet_v2": (
+        {"width_mult": 0.2, "inverted_residual_setting": [[1, 8, 1, 1], [2, 8, 2, 2]], "dropout": 0.0},
+        "classifier.1",
+    ),
+}
+EACH = pytest.mark.parametrize("name", SMALL)
+
+
+def small(name: str) -> nn.Module:
+    return models.create(name, ways=2, channels=1, seed=1, **SMALL[name][0]).double()
+
+
+def meta_batch(tasks: int = 2, shots: int = 3, queries: int = 2) -> Episode:
+    generator = torch.Generator().manual_seed(0)
+    y = [torch.arange(2).repeat_interleave(n).repeat(tasks, 1) for n in (shots, queries)]
+    x = [torch.rand(tasks, 2 * n, 1, 16, 16, generator=generator, dtype=torch.float64) for n in (shots, queries)]
+    return Episode(x[0], y[0], x[1], y[1])
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("algorithm", "policy"),
+    [
+        ("maml", "transductive"),
+        ("maml", "support"),
+        ("anil", "transductive"),
+        ("protonet", "support"),
+        ("protonet", "running"),
+    ],
+)
+def test_loop_and_vmap_give_the_same(name: str, algorithm: str, policy: str) -> None:
+    rate = {} if algorithm == "protonet" else {"lr": 0.05}
+    made = algorithms.create(algorithm, model=small(name), batch_norm=policy, **rate).train()
+    found = []
+    for engine in ("loop", "vmap"):
+        made.zero_grad()
+        losses, scores = engines.meta_backward(made, meta_batch(), engine)
+        found.append([losses, scores, *(p.grad.clone() for p in made.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+@EACH
+@pytest.mark.parametrize("algorithm", ["maml", "protonet"])
+def test_only_a_transductive_query_sees_the_others(name: str, algorithm: str) -> None:
+    [task] = unstack(meta_batch(1))
+    for policy in ("transductive", "support", "running"):
+        made = algorithms.create(algorithm, model=small(name), batch_norm=policy).eval()
+        state = made.adapt(task.support_x, task.support_y)
+        three, two = (made.predict(state, task.query_x[:n])[:2] for n in (3, 2))
+        assert torch.allclose(three, two, rtol=1e-9) == (policy != "transductive")
+
+
+@EACH
+def test_the_embedding_is_what_enters_the_head(name: str) -> None:
+    net = small(name).eval()
+    head = SMALL[name][1]
+    assert find_head(net) == head
+    entered: list[torch.Tensor] = []
+    net.get_submodule(head).register_forward_hook(lambda _, inputs, output: entered.append(inputs[0]))
+    images = meta_batch(1).query_x[0]
+    net(images)
+    embedding = algorithms.create("protonet", model=net).model
+    torch.testing.assert_close(embedding(images), entered[0])

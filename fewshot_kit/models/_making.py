@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
+from torch import nn
 
 from ..errors import InputError
 from ..seeds import default_draws
+
+_filled_later = ContextVar("filled_later", default=False)
 
 
 @contextlib.contextmanager
@@ -23,6 +27,30 @@ def initial_weights(seed: int | None) -> Iterator[None]:
         return
     with default_draws(seed, "initial weights"), torch.device("cpu"):
         yield
+
+
+def he_normal(network: nn.Module) -> None:
+    """Draw the convolutions' weights as He et al. 2015 (https://arxiv.org/abs/1502.01852) do: a normal distribution of
+    variance 2 / (kernel area * output channels).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+@contextlib.contextmanager
+def filled_later() -> Iterator[None]:
+    """Networks made inside get their weights from a checkpoint: pretrained ones are not fetched for them."""
+    token = _filled_later.set(True)
+    try:
+        yield
+    finally:
+        _filled_later.reset(token)
+
+
+def to_be_filled() -> bool:
+    """Whether this is inside `filled_later`."""
+    return _filled_later.get()
 
 
 def check_sizes(network: str, **sizes: int) -> None:

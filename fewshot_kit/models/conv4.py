@@ -16,7 +16,8 @@ class Conv4(nn.Module):
     `[N, channels, image_size, image_size]` -> scores `[N, ways]`. With `downsample="stride"` the convolutions have
     stride 2 and the head sees the mean over the image, `[N, hidden]`: the network for Omniglot, which takes any image
     size. With `"pool"` a 2x2 max-pool follows each block and the head sees all `hidden * (image_size // 16)**2`
-    features: the one for mini-ImageNet, there with `hidden=32, image_size=84`.
+    features: the one for mini-ImageNet, there with `channels=3, hidden=32, image_size=84` (MAML, 800 features) or
+    `hidden=64` (prototypical networks, 1600).
 
     C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017,
     section 5.2, https://arxiv.org/abs/1703.03400; the architecture is that of Vinyals et al. 2016,
