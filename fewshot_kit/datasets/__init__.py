@@ -1,11 +1,15 @@
 """Data sets by name: `datasets.create("omniglot")` has `.train`, `.validation` and `.test`."""
 
 from . import (  # each registers its data set; the modules stay what these names mean
+    cifar_fs,
+    cub,
     folder,
     futurama,
     glyphs,
+    mini_imagenet,
     omniglot,
     sinusoid,
+    tiered_imagenet,
 )
 from ._registry import create, get, names, register
 from .any_dataset import from_dataset
@@ -18,7 +22,9 @@ __all__ = [
     "Data",
     "Split",
     "Transform",
+    "cifar_fs",
     "create",
+    "cub",
     "find_cache",
     "find_images",
     "find_root",
@@ -30,8 +36,10 @@ __all__ = [
     "images_at",
     "load_image_folder",
     "load_images",
+    "mini_imagenet",
     "names",
     "omniglot",
     "register",
     "sinusoid",
+    "tiered_imagenet",
 ]

@@ -100,6 +100,8 @@ class Split(Dataset[tuple[Tensor, int]]):
         for word, number in (("ways", ways), ("shots", shots), ("queries", queries)):
             if number < 1:
                 raise InputError(f"{word} is {number}; it must be at least 1.")
+        if ways == 1:
+            raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
             raise InputError(f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; lower ways.")
         counts = self._sampler.counts

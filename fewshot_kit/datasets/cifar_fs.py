@@ -1,0 +1,61 @@
+"""Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019: the 100 classes of CIFAR-100
+(Krizhevsky, 2009) with 600 images each, split at random, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ._registry import register
+from .data import Data
+from .images import Transform, images_at
+from .published import PARTS, Part, Published, files, load, split_folders
+
+CIFAR_FS = Published(
+    name="cifar_fs",
+    title="CIFAR-FS",
+    folder="cifar100",
+    also=("cifar-fs",),
+    classes=(64, 16, 20),
+    images=60000,
+    layout=(
+        "data/CLASS/*.png with splits/bertinetto/train.txt, val.txt and test.txt, or the class folders "
+        "meta-train/CLASS/*.png, meta-val and meta-test (or train, val and test)"
+    ),
+    source='Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019',
+)
+
+
+@register("cifar_fs")
+def cifar_fs(root: str | None = None, image_size: int = 32, channels: int = 3, resample: str = "lanczos") -> Data:
+    """Small photographs of the 100 classes of CIFAR-100, split 64 / 16 / 20 as by Bertinetto et al.
+
+    Args:
+        root: the folder that holds `cifar100/` or `cifar-fs/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`,
+            else the user's data folder. It has `data/CLASS/*.png` with the names of the classes in
+            `splits/bertinetto/train.txt`, `val.txt` and `test.txt`; or the class folders `meta-train/CLASS/*.png`,
+            `meta-val` and `meta-test`, also named `train`, `val` and `test`.
+        image_size, channels, resample: as for `mini_imagenet`.
+
+    Raises:
+        InputError: as `published.load` does; a class in the lists that has no folder.
+    """
+    return load(CIFAR_FS, root, Transform(image_size, channels, resample=resample), [split_lists, split_folders])
+
+
+def split_lists(base: Path) -> list[Part | None]:
+    """The layout `data/CLASS/IMAGE` with one class name a line in `splits/bertinetto/train.txt` and so on."""
+    return [_listed(base / "splits" / "bertinetto" / f"{name}.txt", base / "data") for name in PARTS]
+
+
+def _listed(file: Path, images: Path) -> Part | None:
+    if not file.is_file():
+        return None
+    labels, paths = [], []
+    for name in dict.fromkeys(file.read_text(encoding="utf-8-sig").split()):
+        if not (images / name).is_dir():
+            raise InputError(f"{file} names class '{name}', but there is no folder {images / name}.")
+        inside = images_at(images / name)
+        labels += [name] * len(inside)
+        paths += inside
+    return files(file, labels, paths)

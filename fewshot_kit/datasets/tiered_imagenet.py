@@ -1,0 +1,41 @@
+"""Ren et al., "Meta-Learning for Semi-Supervised Few-Shot Classification", ICLR 2018: 608 classes of ImageNet, split
+by the 34 categories above them."""
+
+from __future__ import annotations
+
+from ._registry import register
+from .data import Data
+from .images import Transform
+from .published import Published, load, split_folders
+
+TIERED_IMAGENET = Published(
+    name="tiered_imagenet",
+    title="tiered-ImageNet",
+    folder="tiered-imagenet",
+    also=(),
+    classes=(351, 97, 160),
+    images=779165,
+    layout="the class folders train/WNID/*.jpg, val and test, or train.tar, val.tar and test.tar of these",
+    source=(
+        'Ren et al., "Meta-Learning for Semi-Supervised Few-Shot Classification", ICLR 2018, with images of ImageNet'
+    ),
+)
+
+
+@register("tiered_imagenet")
+def tiered_imagenet(
+    root: str | None = None, image_size: int = 84, channels: int = 3, resample: str = "lanczos"
+) -> Data:
+    """Photographs of 608 ImageNet classes, split 351 / 97 / 160 by the categories above them.
+
+    Args:
+        root: the folder that holds `tiered-imagenet/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`, else the
+            user's data folder. It has the class folders `train/WNID/*.jpg`, `val` and `test`, or tar archives of
+            these. The pickles that others made of it are not read: opening one can run any code.
+        image_size, channels, resample: as for `mini_imagenet`. The whole of it takes 16.5 GB of memory in colour at 84
+            pixels, and 2.4 GB at 32.
+
+    Raises:
+        InputError: as `published.load` does.
+    """
+    return load(TIERED_IMAGENET, root, Transform(image_size, channels, resample=resample), [split_folders])

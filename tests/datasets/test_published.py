@@ -1,0 +1,382 @@
+"""Published data sets on small copies of every layout; and what is said of those that are absent or wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from published_copies import (
+    BIRDS,
+    MINI,
+    TIERED,
+    Parts,
+    bird,
+    birds,
+    check,
+    csvs,
+    folders,
+    lists,
+    png,
+    tars,
+    wnid,
+    write,
+)
+
+from fewshot_kit import datasets
+from fewshot_kit.datasets.images import Transform
+from fewshot_kit.datasets.mini_imagenet import MINI_IMAGENET
+from fewshot_kit.datasets.published import load, split_folders
+from fewshot_kit.errors import InputError
+
+WHOLE = {"mini_imagenet": 100 * 600, "cifar_fs": 100 * 600, "tiered_imagenet": 448695 + 124261 + 206209, "cub": 11788}
+META = ("meta-train", "meta-val", "meta-test")
+
+LAYOUTS: dict[str, tuple[str, Callable[[Path], Path], Parts, int]] = {
+    "mini, folders": ("mini_imagenet", lambda root: folders(root / "mini-imagenet", MINI, each=1), MINI, 84),
+    "mini, archives": ("mini_imagenet", lambda root: tars(root / "miniImageNet", MINI, each=1), MINI, 84),
+    "mini, lists": ("mini_imagenet", lambda root: csvs(root / "mini_imagenet", MINI, each=1), MINI, 84),
+    "cifar, lists": ("cifar_fs", lambda root: lists(root / "cifar100", MINI, each=1), MINI, 32),
+    "cifar, meta folders": ("cifar_fs", lambda root: folders(root / "CIFAR-FS", MINI, 1, META), MINI, 32),
+    "cifar, folders": ("cifar_fs", lambda root: folders(root / "cifar_fs", MINI, each=1), MINI, 32),
+    "tiered, folders": ("tiered_imagenet", lambda root: folders(root / "tiered-imagenet", TIERED, each=1), TIERED, 84),
+    "birds": ("cub", lambda root: birds(root / "CUB_200_2011", each=1), BIRDS, 84),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout(tmp_path: Path, layout: str) -> None:
+    name, copy, parts, size = LAYOUTS[layout]
+    copy(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    data = datasets.create(name, root=str(tmp_path), image_size=4)
+    check(data, parts, each=1, name=bird if name == "cub" else wnid)
+    assert sorted(tmp_path.rglob("*")) == before  # the cache has a folder of its own in these tests
+    subset = f"{name} (a subset: {len(data.train) + len(data.validation) + len(data.test)} of {WHOLE[name]} images)"
+    assert (data.name, data.test.name) == (subset, f"the test split of {subset}")
+    assert data.transform == data.test.transform == Transform(4, 3)
+    assert data.recipe == {"name": name, "options": {"root": str(tmp_path), "image_size": 4}, "complete": True}
+    assert datasets.get(name).__defaults__[1:3] == (size, 3)
+
+
+def test_the_root_may_be_the_folder_itself_and_images_grey(tmp_path: Path) -> None:
+    data = datasets.create("cub", root=birds(tmp_path / "elsewhere", each=1), image_size=4, channels=1)
+    assert data.train.x.shape == (100, 1, 4, 4)
+
+
+def test_all_layouts_give_the_same_episodes(tmp_path: Path) -> None:
+    made = []
+    for number, copy in enumerate([folders, tars, csvs]):
+        root = tmp_path / str(number)
+        copy(root / "mini-imagenet", MINI)
+        made.append(datasets.create("mini_imagenet", root=str(root), image_size=4))
+    for other in made[1:]:
+        for first, second in zip(*([data.train, data.validation, data.test] for data in (made[0], other)), strict=True):
+            assert torch.equal(first.x, second.x) and torch.equal(first.y, second.y)
+            assert first.classes == second.classes
+
+
+@pytest.mark.parametrize("copy", [folders, tars, csvs])
+def test_a_later_start_decodes_nothing(tmp_path: Path, copy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy(tmp_path, MINI)
+    datasets.create("mini_imagenet", root=str(tmp_path), image_size=4)
+    monkeypatch.setattr("fewshot_kit.datasets.published.decode_all", None)
+    monkeypatch.setattr("tarfile.open", None)
+    check(datasets.create("mini_imagenet", root=str(tmp_path), image_size=4), MINI)
+    for other in ({"image_size": 5}, {"channels": 1}, {"resample": "box"}):
+        with pytest.raises(TypeError):
+            datasets.create("mini_imagenet", root=str(tmp_path), **{"image_size": 4} | other)
+
+
+def test_a_replaced_image_or_label_is_seen(tmp_path: Path) -> None:
+    csvs(tmp_path, MINI, each=1)
+    check(datasets.create("mini_imagenet", root=str(tmp_path), image_size=4), MINI, each=1)
+    first, second = MINI[0][:2]
+    (tmp_path / "images" / f"{wnid(first)}{0:08d}.png").write_bytes(png(first, 9) + b" ")  # of another length
+    data = datasets.create("mini_imagenet", root=str(tmp_path), image_size=4)
+    assert data.train.x[0, 2, 0, 0] == 9
+    text = (tmp_path / "train.csv").read_text()
+    swapped = text.replace(f",{wnid(first)}\n", ",?\n").replace(f",{wnid(second)}\n", f",{wnid(first)}\n")
+    (tmp_path / "train.csv").write_text(swapped.replace(",?\n", f",{wnid(second)}\n"))
+    data = datasets.create("mini_imagenet", root=str(tmp_path), image_size=4)
+    assert data.train.classes[:2] == [wnid(first), wnid(second)]
+    assert data.train.x[:2, 0, 0, 0].tolist() == [second, first]
+    text = (tmp_path / "train.csv").read_text()
+    (tmp_path / "train.csv").write_text(text.replace(f",{wnid(first)}\n", ",albatross\n"))  # the order stays
+    again = datasets.create("mini_imagenet", root=str(tmp_path), image_size=4)
+    assert again.train.classes == ["albatross", *data.train.classes[1:]] and torch.equal(again.train.x, data.train.x)
+
+
+def test_the_whole_data_set_is_no_subset_and_more_is_refused(tmp_path: Path) -> None:
+    folders(tmp_path, MINI)
+    whole = dataclasses.replace(MINI_IMAGENET, images=200)
+    data = load(whole, tmp_path, Transform(4, 3), [split_folders])
+    assert (data.name, data.train.name) == ("mini_imagenet", "the training split of mini_imagenet")
+    assert data.options == {"image_size": 4, "channels": 3, "resample": "lanczos"}
+    write(tmp_path / "val" / wnid(MINI[1][0]) / "more.png", png(0, 0))
+    with pytest.raises(InputError) as caught:
+        load(whole, tmp_path, Transform(4, 3), [split_folders])
+    assert str(caught.value) == (
+        f"{tmp_path} has 201 images, more than the 200 of mini-ImageNet (the largest class is '{wnid(MINI[1][0])}' "
+        "with 3); remove what does not belong to it."
+    )
+
+
+@pytest.mark.parametrize("copy", [folders, tars, csvs])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_wrong_number_of_classes(tmp_path: Path, copy: Any, change: int) -> None:
+    validation = MINI[1][:15] if change < 0 else [*MINI[1], 100]
+    copy(tmp_path / "mini-imagenet", [MINI[0], validation, MINI[2]], each=1)
+    place = tmp_path / "mini-imagenet" / {folders: "val", tars: "val.tar", csvs: "val.csv"}[copy]
+    with pytest.raises(InputError) as caught:
+        datasets.create("mini_imagenet", root=str(tmp_path))
+    assert str(caught.value) == (
+        f"{place} has {16 + change} classes where the validation split of mini-ImageNet has 16 (its splits have 64, 16 "
+        "and 20); put all of them there and no others, or use --dataset folder for classes of your own."
+    )
+
+
+@pytest.mark.parametrize("copy", [folders, tars, csvs])
+def test_a_class_in_two_splits(tmp_path: Path, copy: Any) -> None:
+    copy(tmp_path, [MINI[0], MINI[1], [*MINI[2][1:], MINI[0][7]]], each=1)
+    with pytest.raises(InputError) as caught:
+        datasets.create("mini_imagenet", root=str(tmp_path))
+    assert str(caught.value) == (
+        f"Class '{wnid(MINI[0][7])}' is in the training and in the test split of mini-ImageNet in {tmp_path} (1 such "
+        "classes); few-shot splits have no class in common."
+    )
+
+
+def test_splits_that_were_cached_apart_are_checked_together(tmp_path: Path) -> None:
+    one, two = tars(tmp_path / "1", MINI, each=1), tars(tmp_path / "2", by_turns(), each=1)
+    place = tmp_path / "mini-imagenet"
+    for source in (one, two):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(source, place)
+        datasets.create("mini_imagenet", root=str(tmp_path), image_size=4)
+    shutil.copy2(one / "val.tar", place)
+    with pytest.raises(InputError, match=r"is in the training and in the validation split of mini-ImageNet"):
+        datasets.create("mini_imagenet", root=str(tmp_path), image_size=4)
+
+
+def by_turns() -> Parts:
+    """The classes of `MINI`'s validation split among those to train on."""
+    train, validation, test = MINI
+    return [validation + train[:48], train[48:], test]
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    folders(tmp_path, MINI, each=1)
+    place = tmp_path / "test" / wnid(MINI[2][3])
+    next(place.iterdir()).unlink()
+    with pytest.raises(InputError, match=rf"^The class folder {place} has no images; put them there, or remove it\.$"):
+        datasets.create("mini_imagenet", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("layout", ["mini, folders", "mini, archives", "mini, lists", "cifar, lists", "birds"])
+def test_a_corrupt_image_is_named(tmp_path: Path, layout: str) -> None:
+    name, copy, _, _ = LAYOUTS[layout]
+    base = copy(tmp_path)
+    if layout == "mini, archives":
+        content = (base / "val.tar").read_bytes()
+        good = png(MINI[1][3], 0)
+        (base / "val.tar").write_bytes(content.replace(good, b"torn".ljust(len(good))))
+        said = rf"val/{wnid(MINI[1][3])}/{wnid(MINI[1][3])}00000000.png in {base}/val.tar"
+    else:
+        torn = sorted(base.rglob("*.png"))[77]
+        torn.write_bytes(b"torn")
+        said = str(torn)
+    with pytest.raises(InputError, match=rf"^The image \S*{said} cannot be read \(.*\); replace or remove it\.$"):
+        datasets.create(name, root=str(tmp_path), image_size=4)
+
+
+ABSENT = {
+    "mini_imagenet": (
+        "mini-ImageNet is not in {root} (there is no folder mini-imagenet): put the class folders train/WNID/*.jpg, "
+        "val and test, or train.tar, val.tar and test.tar of these, or images/*.jpg with train.csv, val.csv and "
+        'test.csv of filename,label into {root}/mini-imagenet (published by Ravi and Larochelle, "Optimization as a '
+        'Model for Few-Shot Learning", ICLR 2017, with images of ImageNet), or set FEWSHOT_KIT_DATA to the folder that '
+        "holds mini-imagenet, or use --dataset glyphs, which needs no files."
+    ),
+    "cifar_fs": (
+        "CIFAR-FS is not in {root} (there is no folder cifar100): put data/CLASS/*.png with "
+        "splits/bertinetto/train.txt, val.txt and test.txt, or the class folders meta-train/CLASS/*.png, meta-val and "
+        'meta-test (or train, val and test) into {root}/cifar100 (published by Bertinetto et al., "Meta-learning with '
+        'differentiable closed-form solvers", ICLR 2019), or set FEWSHOT_KIT_DATA to the folder that holds cifar100, '
+        "or use --dataset glyphs, which needs no files."
+    ),
+    "tiered_imagenet": (
+        "tiered-ImageNet is not in {root} (there is no folder tiered-imagenet): put the class folders "
+        "train/WNID/*.jpg, val and test, or train.tar, val.tar and test.tar of these into {root}/tiered-imagenet "
+        '(published by Ren et al., "Meta-Learning for Semi-Supervised Few-Shot Classification", ICLR 2018, with images '
+        "of ImageNet), or set FEWSHOT_KIT_DATA to the folder that holds tiered-imagenet, or use --dataset glyphs, "
+        "which needs no files."
+    ),
+    "cub": (
+        "CUB-200-2011 is not in {root} (there is no folder CUB_200_2011): put images.txt and the class folders "
+        'images/001.Black_footed_Albatross/*.jpg and so on into {root}/CUB_200_2011 (published by Wah et al., "The '
+        'Caltech-UCSD Birds-200-2011 Dataset", California Institute of Technology, 2011), or set FEWSHOT_KIT_DATA to '
+        "the folder that holds CUB_200_2011, or use --dataset glyphs, which needs no files."
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ABSENT)
+@pytest.mark.parametrize("there", [True, False])
+def test_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, there: bool) -> None:
+    root = tmp_path / "data"
+    if there:
+        (root / "omniglot-py").mkdir(parents=True)
+    monkeypatch.setenv("FEWSHOT_KIT_DATA", str(root))
+    with pytest.raises(InputError) as caught:
+        datasets.create(name)
+    assert str(caught.value) == ABSENT[name].format(root=root)
+
+
+def test_the_command_line_says_one_sentence(cli: Any, tmp_path: Path) -> None:
+    said = cli.refused(f"train --dataset mini_imagenet --dataset-options root={tmp_path} --iterations 1")
+    assert said == ABSENT["mini_imagenet"].format(root=tmp_path)
+
+
+def test_every_one_is_listed_with_a_sentence(cli: Any) -> None:
+    out = cli.good("list datasets")
+    assert "Photographs of 100 ImageNet classes, split 64 / 16 / 20 as by Ravi and Larochelle.\n" in out
+    assert "Small photographs of the 100 classes of CIFAR-100, split 64 / 16 / 20 as by Bertinetto et al.\n" in out
+    assert "Photographs of 608 ImageNet classes, split 351 / 97 / 160 by the categories above them.\n" in out
+    assert "Photographs of 200 species of birds, split 100 / 50 / 50 by the rule of Chen et al.\n" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "copy", "gone", "said"),
+    [
+        ("mini_imagenet", "mini-imagenet", folders, ["val"], "no val"),
+        ("mini_imagenet", "mini-imagenet", tars, ["train.tar", "test.tar"], "no train and no test"),
+        ("mini_imagenet", "mini-imagenet", csvs, ["test.csv"], "no test"),
+        ("cifar_fs", "cifar100", lists, ["splits/bertinetto/val.txt"], "no val"),
+    ],
+)
+def test_a_missing_split_is_named(
+    tmp_path: Path, name: str, folder: str, copy: Any, gone: list[str], said: str
+) -> None:
+    base = copy(tmp_path / folder, MINI, each=1)
+    for part in gone:
+        shutil.rmtree(base / part) if (base / part).is_dir() else (base / part).unlink()
+    with pytest.raises(InputError, match=rf" is not in {tmp_path} \({base} has {said}\): put .* into {base} \(publ"):
+        datasets.create(name, root=str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["train_images_png.pkl", "train_images.npz", "mini-imagenet-cache-train.pickle"])
+def test_pickles_are_never_opened(tmp_path: Path, file: str) -> None:
+    write(tmp_path / "tiered-imagenet" / file, b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(InputError) as caught:
+        datasets.create("tiered_imagenet", root=str(tmp_path))
+    assert (
+        f"({tmp_path / 'tiered-imagenet'} holds {file}, but opening a pickle can run any code, so that none is read: "
+        "in a script of your own write its images to train/CLASS/NUMBER.png, val and test likewise, with class names "
+        "that differ between the splits, as train17): put the class folders"
+    ) in str(caught.value)
+
+
+def test_another_layout_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "cifar-fs" / "cifar100.hdf5", b"")
+    write(tmp_path / "other" / "train" / "a.pkl", b"")
+    with pytest.raises(InputError, match=rf"\(nothing in {tmp_path}/cifar-fs is laid out so\): put data/CLASS"):
+        datasets.create("cifar_fs", root=str(tmp_path))
+
+
+def test_a_folder_that_holds_the_splits_is_taken_though_another_has_its_name(tmp_path: Path) -> None:
+    write(tmp_path / "cifar100" / "notes.txt", b"")
+    folders(tmp_path / "cifar-fs", MINI)
+    check(datasets.create("cifar_fs", root=str(tmp_path), image_size=4), MINI)
+
+
+def test_a_listed_class_without_a_folder(tmp_path: Path) -> None:
+    base = lists(tmp_path / "cifar100", MINI, each=1)
+    gone = base / "data" / wnid(MINI[0][5])
+    shutil.rmtree(gone)
+    with pytest.raises(
+        InputError, match=rf"^{base}/splits/bertinetto/train.txt names class '{gone.name}', but .* no folder {gone}\.$"
+    ):
+        datasets.create("cifar_fs", root=str(tmp_path))
+    gone.mkdir()
+    with pytest.raises(InputError, match=rf"^The folder {gone} has no images\.$"):
+        datasets.create("cifar_fs", root=str(tmp_path))
+
+
+def test_a_class_that_is_listed_twice_counts_once(tmp_path: Path) -> None:
+    file = lists(tmp_path / "cifar100", MINI) / "splits" / "bertinetto" / "val.txt"
+    file.write_text(file.read_text() + "\n" + wnid(MINI[1][0]) + "\n\n")
+    check(datasets.create("cifar_fs", root=str(tmp_path), image_size=4), MINI)
+
+
+def test_a_listed_image_that_is_not_there(tmp_path: Path) -> None:
+    base = tmp_path / "mini-imagenet"
+    csvs(base, MINI, each=1)
+    gone = base / "images" / f"{wnid(MINI[2][0])}{0:08d}.png"
+    gone.unlink()
+    with pytest.raises(InputError, match=rf"^Line \d+ of {base}/test.csv names {gone}, which is not there\.$"):
+        datasets.create("mini_imagenet", root=str(tmp_path))
+
+
+def bird_lists(base: Path, parts: Parts) -> Path:
+    for name, part in zip(("train", "val", "test"), parts, strict=True):
+        lines = [f"Bird_0_{number}.png,{bird(number)},7" for number in part]
+        write(base / "split" / f"{name}.csv", "\n".join(["filename, label, concept", *lines]).encode())
+    return base
+
+
+def test_birds_by_lists(tmp_path: Path) -> None:
+    parts = [list(range(100)), list(range(150, 200)), list(range(100, 150))]
+    bird_lists(birds(tmp_path, each=1), parts)
+    check(datasets.create("cub", root=str(tmp_path), image_size=4), BIRDS, each=1, name=bird)
+    data = datasets.create("cub", root=str(tmp_path), image_size=4, split="files")
+    check(data, parts, each=1, name=bird)
+    assert data.options["split"] == "files"
+
+
+def test_the_rule_of_the_birds(tmp_path: Path) -> None:
+    data = datasets.create("cub", root=birds(tmp_path, each=1), image_size=4)
+    assert [name[:3] for name in data.train.classes[:3]] == ["001", "003", "005"]
+    assert [name[:3] for name in data.validation.classes[:3]] == ["002", "006", "010"]
+    assert [name[:3] for name in data.test.classes[:3]] == ["004", "008", "012"]
+
+
+def test_bad_lists_of_birds(tmp_path: Path) -> None:
+    base = birds(tmp_path, each=1)
+    with pytest.raises(InputError, match=r"^Unknown cub split 'feat'; it is one of chen, files\.$"):
+        datasets.create("cub", root=base, split="feat")
+    with pytest.raises(InputError, match=rf"^There is no file {base}/split/train.csv; split='files' needs it, "):
+        datasets.create("cub", root=base, split="files")
+    bird_lists(base, [list(range(100)), list(range(150, 200)), [7]])
+    with pytest.raises(InputError, match=rf"^{base}/images has 1 classes where the test split of CUB-200-2011 has 50 "):
+        datasets.create("cub", root=base, split="files")
+    bird_lists(base, [list(range(100)), list(range(150, 200)), [200]])
+    with pytest.raises(
+        InputError, match=rf"/test.csv names class '{bird(200)}', but there is no folder {base}/images/2"
+    ):
+        datasets.create("cub", root=base, split="files")
+
+
+def test_missing_birds_are_named(tmp_path: Path) -> None:
+    base = birds(tmp_path, each=1)
+    (base / "images" / bird(8) / "Bird_0_8.png").unlink()
+    (base / "images" / bird(9) / "Bird_0_9.png").unlink()
+    with pytest.raises(InputError) as caught:
+        datasets.create("cub", root=base)
+    assert str(caught.value) == (
+        f"{base}/images.txt names 200 images, and 2 of them are not in {base}/images (the first is "
+        f"{bird(8)}/Bird_0_8.png); unpack the archive again, or take their lines out for a subset."
+    )
+    (base / "images.txt").unlink()
+    with pytest.raises(InputError, match=rf"^The class folder {base}/images/{bird(8)} has no images"):
+        datasets.create("cub", root=base)
+    for number in (8, 9):
+        (base / "images" / bird(number)).rmdir()
+    with pytest.raises(
+        InputError, match=rf"^{base}/images has 198 class folders where CUB-200-2011 has 200; unpack it"
+    ):
+        datasets.create("cub", root=base)
