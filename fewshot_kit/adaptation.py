@@ -14,7 +14,7 @@ from . import algorithms
 from .algorithms import Algorithm, GradientBased, Metric
 from .algorithms.modes import batch_norms
 from .checkpoints import describe, load, rebuild, save_state
-from .checks import check_model, device_of, dtype_of
+from .checks import check_task, device_of, dtype_of
 from .episodes import relabel
 from .errors import InputError
 from .recipes import options_of
@@ -104,8 +104,8 @@ def adapt(
             of a plain module uses the stored statistics, as in `model.eval()`, unless `batch_norm=` says otherwise.
 
     Raises:
-        InputError: labels that do not match the examples, NaN, more classes than the model has outputs, examples
-            that the model cannot take, an option that does not exist.
+        InputError: labels that do not match the examples, NaN, one class only, more classes than the model has
+            outputs, targets or examples that the algorithm or the model cannot take, an option that does not exist.
     """
     x, labels = support
     if isinstance(model, str | Path):
@@ -131,12 +131,17 @@ def adapt(
     else:
         y, classes = relabel(labels)
         y = y.to(x.device)
+        if len(classes) == 1:
+            raise InputError(
+                f"All {len(x)} support examples are of one class, {classes[0]!r}; give examples of two or more, or "
+                "float targets for a regression."
+            )
     if x.is_floating_point() and not x.isfinite().all():
         bad = (~x.flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
         raise InputError(
             f"{len(bad)} of the {len(x)} examples hold NaN or infinite values (the first is number {bad[0]})."
         )
-    check_model(made, x[:1], None if classes is None else len(classes))
+    check_task(made, x, y, len(classes or ()))
     with torch.no_grad():
         return Learner(made, made.adapt(x, y), classes)
 
@@ -156,8 +161,9 @@ def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
         setattr(algorithm, name, value)
     if isinstance(algorithm, GradientBased | Metric):
         algorithm.check()
-    if algorithm.recipe is not None and options:
-        algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | options}
+    said = {name: value for name, value in options.items() if name not in algorithm.shaped_by}
+    if algorithm.recipe is not None and said:
+        algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | said}
     return algorithm
 
 

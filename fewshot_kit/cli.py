@@ -78,6 +78,14 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument("kind", nargs="?", choices=["models", "algorithms", "datasets"], help="(default: all)")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*maml*'")
 
+    listing.add_argument(
+        "--for",
+        dest="suited_to",
+        metavar="RUN_OR_DATASET",
+        help="the algorithms by their measured accuracy where classes, images, ways and shots were nearest to these",
+    )
+    add_flags(listing, ["ways", "shots", "dataset_options"])
+
     command("doctor", commands.doctor, "Versions, devices, data, and how to mend what is wrong.")
     return parser
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 from . import algorithms, datasets, models
@@ -40,7 +41,7 @@ def train(arguments: argparse.Namespace) -> int:
     model = _create(models, config.model, fitted | config.model_options)
     with default_draws(config.seed, "algorithm"):  # for modules of its own
         algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
-    data.test.check(config.ways, config.shots, config.test_queries)
+    data.test.check(config.test_ways or config.ways, config.shots, config.test_queries)
     training = meta_train(
         algorithm,
         data,
@@ -78,7 +79,7 @@ def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bo
         evaluate_on(
             algorithm,
             split,
-            ways=config.ways,
+            ways=config.test_ways or config.ways,
             shots=config.shots,
             queries=config.test_queries,
             episodes=config.test_episodes,
@@ -115,7 +116,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     tested = evaluate_on(
         algorithm,
         split,
-        ways=config.ways,
+        ways=wanted.get("ways", config.test_ways or config.ways),
         shots=config.shots,
         queries=wanted.get("queries", config.test_queries),
         seed=config.seed,
@@ -167,7 +168,9 @@ def adapt(arguments: argparse.Namespace) -> int:
 
 
 def list_names(arguments: argparse.Namespace) -> int:
-    """Every registered name with one plain sentence."""
+    """Every registered name with one plain sentence; or the algorithms that did best on data like that."""
+    if arguments.suited_to is not None:
+        return _list_suited(arguments)
     rooms = {"models": models, "algorithms": algorithms, "datasets": datasets}
     wanted = {kind: room for kind, room in rooms.items() if arguments.kind in (None, kind)}
     found = {
@@ -184,6 +187,38 @@ def list_names(arguments: argparse.Namespace) -> int:
             print(f"  {name:<{width}}  {sentence}")
         if not named:
             print(f"  nothing matches {arguments.pattern}")
+        if kind == "models" and arguments.pattern == "*":
+            print("  torchvision/NAME and timm/NAME: those libraries' own; fewshot-kit list models 'torchvision/*'")
+    return 0
+
+
+def _list_suited(arguments: argparse.Namespace) -> int:
+    if arguments.kind not in (None, "algorithms"):
+        raise InputError(
+            f"--for suggests algorithms, not {arguments.kind}; write fewshot-kit list algorithms --for ..."
+        )
+    settings = {"dataset": arguments.suited_to}
+    if Path(arguments.suited_to).is_dir():
+        settings = from_run(arguments.suited_to, kinds=("dataset",))
+    config = TrainConfig(**merged(settings, given(arguments)))
+    train = _create(datasets, config.dataset, config.dataset_options).train
+    if not isinstance(train, datasets.Split):
+        able = [name for name in algorithms.names() if getattr(algorithms.get(name), "regression", False)]
+        raise InputError(
+            f"The table of measurements is about classes, and {config.dataset} has none; "
+            f"the algorithms that do regression are {', '.join(able)}."
+        )
+    has = {"classes": len(train.classes), "images_per_class": int(train.y.bincount().min())}
+    found = algorithms.suggest(**has, ways=config.ways, shots=config.shots)
+    if arguments.json:
+        print(json.dumps(has | dataclasses.asdict(found)))
+        return 0
+    print(
+        f"{config.dataset} has {has['classes']} classes to meta-train on, of {has['images_per_class']} images or more. "
+        f"The nearest that was measured, best first (* as good as the best, within the intervals):"
+    )
+    for row in found.rows:
+        print(f"  {'*' if row in found.alike else ' '} {row}")
     return 0
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import engines
 from .algorithms import Algorithm
 from .algorithms.modes import check_policy, kept_modes
-from .checks import check_model, device_of, dtype_of, find_device
+from .checks import check_task, device_of, dtype_of, find_device
 from .episodes import Episode, stack, unstack
 from .errors import InputError
 from .ranges import check_counts
@@ -121,7 +121,7 @@ def evaluate(
         return unstack(drawn)[0]
 
     first = stack([episode(0)])
-    check_model(algorithm, first.query_x[0], None if first.query_y.is_floating_point() else ways)
+    check_task(algorithm, first.query_x[0], first.query_y[0], ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
     losses: list[float] = []
     measured: list[float] = []

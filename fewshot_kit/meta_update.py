@@ -42,6 +42,7 @@ def meta_update(training: Training, episodes: Episode) -> None:
     """
     algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
     training.optimizer.zero_grad()
+    algorithm.anneal(training.iteration / training.iterations)
     with default_draws(settings["seed"], "training draws", index, device_of(algorithm)):
         losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
     gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]

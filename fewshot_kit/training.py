@@ -14,7 +14,7 @@ import torch
 from . import engines
 from .algorithms import Algorithm
 from .algorithms.modes import kept_modes
-from .checks import check_model, device_of, dtype_of, find_device
+from .checks import check_task, device_of, dtype_of, find_device
 from .errors import InputError
 from .evaluation import draw, evaluate
 from .hooks import Hooks, ProgressBar
@@ -93,6 +93,7 @@ def meta_train(
     validate_every: int = 200,
     validation_episodes: int = 200,
     validation_queries: int = 15,
+    validation_ways: int | None = None,
     engine: str = "auto",
     chunk: int | None = None,
     workers: int | None = None,
@@ -123,14 +124,13 @@ def meta_train(
         resume: go on with the run in that folder; its settings have to be the same.
         validate_every: iterations between validations, each followed by a checkpoint; the last one has both too.
         validation_episodes, validation_queries: episodes per validation, and their query examples per class.
+        validation_ways: their classes, where a metric algorithm is trained with more ways than are asked for later.
         engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
             give the same gradients up to rounding: for the same bits in two runs, name one.
-        chunk: episodes at a time, for `"vmap"`.
-        workers: episodes at a time, for `"loop"`.
+        chunk, workers: episodes at a time, for `"vmap"` and for `"loop"`.
         compile: compile the meta-gradient of `"vmap"`.
         device: where to train; the algorithm is moved there. By default where it is.
-        progress: show a bar.
-        hooks: what else watches the run.
+        progress, hooks: show a bar; what else watches the run.
 
     Raises:
         InputError: settings, data, model, device or run folder that cannot be used; a loss or gradient that is not
@@ -139,18 +139,18 @@ def meta_train(
     """
     check_counts(ways=ways, shots=shots, queries=queries, iterations=iterations, meta_batch=meta_batch)
     check_counts(validate_every=validate_every, validation_episodes=validation_episodes)
-    check_counts(validation_queries=validation_queries)
+    check_counts(validation_queries=validation_queries, validation_ways=validation_ways or ways)
     check_rate(meta_lr=meta_lr)
     check_schedule(schedule)
     task = {"ways": ways, "shots": shots, "queries": queries}
     data.train.check(**task)
     if data.validation is not None:
-        data.validation.check(ways, shots, validation_queries)
+        data.validation.check(validation_ways or ways, shots, validation_queries)
     if device is not None:
         algorithm.to(find_device(device))
     place = device_of(algorithm), dtype_of(algorithm)
     batch = draw(data.train, **task, meta_batch=meta_batch, generator=stream(seed, "training", 1), place=place)
-    check_model(algorithm, batch.query_x[0], None if batch.query_y.is_floating_point() else ways)
+    check_task(algorithm, batch.query_x[0], batch.query_y[0], ways)
     parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
     if not parameters:
         raise InputError(f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True.")
@@ -175,7 +175,9 @@ def meta_train(
         "validation_queries": validation_queries,
         **choice.settings(),
     }
-    training = Training(algorithm, data, torch.optim.Adam(parameters, lr=meta_lr), settings, choice)
+    if validation_ways not in (None, ways):
+        settings["validation_ways"] = validation_ways
+    training = Training(algorithm, data, torch.optim.Adam(parameters, lr=meta_lr, fused=True), settings, choice)
     watching: list[Hooks] = [ProgressBar()] if progress else []
     recorder = None
     if run is not None:
@@ -231,7 +233,7 @@ def _validate(training: Training, hooks: list[Hooks]) -> None:
     found = evaluate(
         training.algorithm,
         training.data.validation,
-        ways=settings["ways"],
+        ways=settings.get("validation_ways", settings["ways"]),
         shots=settings["shots"],
         queries=settings["validation_queries"],
         episodes=settings["validation_episodes"],

@@ -32,7 +32,7 @@ def build(outputs):
     return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, outputs))
 
 
-META_TRAINED = {"cavia"}  # what adapts in them means nothing before that
+META_TRAINED = {"cavia", "mann", "relation_net", "task_conditioned"}  # what adapts in them means nothing before that
 
 
 def taken(name, **options):

@@ -1,8 +1,7 @@
 """The accuracy table on a budget of seconds: cached by recipe, resumable, written from what was measured."""
 
-import importlib.util
+import importlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,25 +22,28 @@ TINY = {
 
 @pytest.fixture
 def script(monkeypatch):
-    spec = importlib.util.spec_from_file_location("accuracy", ROOT / "benchmarks" / "accuracy.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "accuracy", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    """`benchmarks/NAME.py`, as a module."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return importlib.import_module
 
 
 @pytest.fixture
 def accuracy(script, monkeypatch):
-    monkeypatch.setattr(script, "CELLS", {"A": tiny(script, "maml"), "B": tiny(script, "boil")})
-    return script
+    module = script("accuracy")
+    monkeypatch.setattr(module, "CELLS", {"A": tiny(module, "maml"), "B": tiny(module, "boil")})
+    return module
 
 
-def tiny(module, algorithm, lr=0.3):
-    return module.Recipe("conv4", algorithm, {"lr": lr}, **TINY)
+def tiny(module, algorithm, **changes):
+    return module.Recipe("conv4", algorithm, **{"algorithm_options": {"lr": 0.3}, **TINY, **changes})
 
 
-def run(module, tmp_path, *cells):
-    return module.main([*cells, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+def cells():
+    return importlib.import_module("cells")
+
+
+def run(module, tmp_path, *names):
+    return module.main([*names, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
 
 
 def test_regenerates_the_table(accuracy, tmp_path, capsys):
@@ -59,9 +61,9 @@ def test_regenerates_the_table(accuracy, tmp_path, capsys):
 def test_a_cell_that_is_done_is_not_run_again(accuracy, tmp_path, monkeypatch):
     assert run(accuracy, tmp_path, "A") == 0
     assert not (tmp_path / "results" / "B.json").exists()
-    monkeypatch.setattr(accuracy, "run", lambda *_: pytest.fail("it was run again"))
+    monkeypatch.setattr(cells(), "run", lambda *_: pytest.fail("it was run again"))
     assert run(accuracy, tmp_path, "A") == 0
-    monkeypatch.setattr(accuracy, "CELLS", {"A": tiny(accuracy, "maml", lr=0.4)})
+    monkeypatch.setattr(accuracy, "CELLS", {"A": tiny(accuracy, "maml", meta_lr=0.4)})
     with pytest.raises(pytest.fail.Exception, match="run again"):  # another recipe is another cell
         run(accuracy, tmp_path, "A")
 
@@ -69,26 +71,52 @@ def test_a_cell_that_is_done_is_not_run_again(accuracy, tmp_path, monkeypatch):
 def test_a_stopped_cell_goes_on(accuracy, tmp_path, monkeypatch, capsys):
     assert run(accuracy, tmp_path / "whole", "A") == 0
     whole = json.loads((tmp_path / "whole/results/A.json").read_text())
-    evaluate = accuracy.evaluate
-    monkeypatch.setattr(accuracy, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt("Stopped.")))
+    evaluate = cells().evaluate
+    monkeypatch.setattr(cells(), "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt("Stopped.")))
     assert run(accuracy, tmp_path, "A") == 130
     assert "The same command goes on" in capsys.readouterr().err
-    monkeypatch.setattr(accuracy, "evaluate", evaluate)
+    monkeypatch.setattr(cells(), "evaluate", evaluate)
     assert run(accuracy, tmp_path, "A") == 0
     resumed = json.loads((tmp_path / "results/A.json").read_text())
     assert resumed["result"] == whole["result"] and resumed["training_seconds"] is None
 
 
-def test_the_committed_table_is_that_of_the_recipes(script):
+@pytest.mark.parametrize("name", ["accuracy", "algorithms"])
+def test_the_committed_table_is_that_of_the_recipes(script, name):
     """No figure by hand: the page is what its JSON files give, and they are of today's recipes."""
-    results = ROOT / "benchmarks" / "results" / "accuracy"
-    done = {name: json.loads((results / f"{name}.json").read_text()) for name in script.CELLS}
-    assert (results / "README.md").read_text() == script.table(done)
-    for name, cell in done.items():
+    results, module = ROOT / "benchmarks" / "results" / name, script(name)
+    done = {cell: json.loads((results / f"{cell}.json").read_text()) for cell in module.CELLS}
+    assert (results / "README.md").read_text() == module.table(done)
+    for key, cell in done.items():
         values = cell["result"]["per_episode"]
-        assert cell["key"] == script.CELLS[name].key() and len(values) == 600
+        assert cell["key"] == module.CELLS[key].key() and len(values) == 600
         assert cell["result"]["accuracy"] == pytest.approx(sum(values) / 600)
-        assert len(cell["test_classes"]) == 10
+        assert len(cell["test_classes"]) in (10, 423)
+
+
+def test_what_is_suggested_is_what_was_measured(script):
+    """The package's table is made of the committed cells, and every algorithm is well above plain fine-tuning."""
+    module = script("algorithms")
+    results = ROOT / "benchmarks" / "results" / "algorithms"
+    done = {cell: json.loads((results / f"{cell}.json").read_text()) for cell in module.CELLS}
+    assert json.loads(module.MEASURED.read_text()) == [module.row(cell) for cell in done.values()]
+
+
+def test_every_algorithm_on_a_budget_of_seconds(script, tmp_path, monkeypatch, capsys):
+    module = script("algorithms")
+    recipes = {
+        "protonet-glyphs": tiny(module, "protonet", algorithm_options={}, ways=3, test_ways=2),
+        "anil-glyphs": tiny(module, "anil", algorithm_options={"closed_form": True}),
+        "finetune-untrained": tiny(module, "finetune", algorithm_options={}, iterations=0),
+    }
+    monkeypatch.setattr(module, "CELLS", recipes)
+    monkeypatch.setattr(module, "MEASURED", tmp_path / "measured.json")
+    assert run(module, tmp_path) == 0
+    page = capsys.readouterr().out
+    assert "| `protonet` | **" in page and "trained 3-way |" in page and "closed_form=True" in page
+    rows = {row["algorithm"]: row for row in json.loads((tmp_path / "measured.json").read_text())}
+    assert rows["protonet"]["ways"] == 2 and rows["anil"]["options"] == {"closed_form": True}
+    assert (rows["finetune"]["classes"], rows["finetune"]["iterations"]) == (0, 0)
 
 
 def test_an_unknown_cell_is_named(accuracy, tmp_path, capsys):

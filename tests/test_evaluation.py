@@ -10,7 +10,7 @@ from toy import Centroids, Waves, noisy_net, points
 
 from fewshot_kit import engines
 from fewshot_kit.algorithms import MAML, Algorithm
-from fewshot_kit.checks import check_model
+from fewshot_kit.checks import check_task
 from fewshot_kit.errors import InputError
 from fewshot_kit.evaluation import BATCH, accuracy, evaluate, half_width
 from fewshot_kit.seeds import default_draws, stream
@@ -173,19 +173,20 @@ def images(channels, size=8):
     return torch.rand(1, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def test_check_model_names_channels_and_shapes():
+def test_check_task_names_channels_and_shapes():
     colour = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 5))
     algorithm = MAML(colour)
     before, rng = copy.deepcopy(algorithm.state_dict()), torch.get_rng_state()
-    check_model(algorithm, images(3), ways=5)
+    y = torch.zeros(1, dtype=torch.int64)
+    check_task(algorithm, images(3), y, ways=5)
     assert all(torch.equal(before[name], tensor) for name, tensor in algorithm.state_dict().items())
     assert torch.equal(torch.get_rng_state(), rng) and all(m.training for m in algorithm.modules())
     with pytest.raises(
         InputError, match=r"takes images of 3 channels, the data set gives 1 \(an example has shape \[1, "
     ):
-        check_model(algorithm, images(1), ways=5)
+        check_task(algorithm, images(1), y, ways=5)
     with pytest.raises(InputError, match=r"does not take examples of shape \[3, 9, 9\].*another image size"):
-        check_model(algorithm, images(3, 9), ways=5)
+        check_task(algorithm, images(3, 9), y, ways=5)
 
 
 def test_streams_are_their_own():

@@ -130,6 +130,16 @@ def test_sinusoid(run, tmp_path):
     assert (tmp_path / "sines.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_mann_presentations(run):
+    printed = run("mann_presentations.py", "--iterations", 10, "--sequences", 20)
+    found = {}
+    for when, said in re.findall(r"^(before|after): (.*)$", printed, re.M):
+        found[when] = {time: float(value) for value, time in re.findall(r"([\d.]+) % at presentation (\d+)", said)}
+    assert list(found["before"]) == list(found["after"]) == ["1", "2", "5", "10"]
+    assert found["after"]["1"] < 50  # no label of the class has come yet
+    assert found["after"]["10"] > found["before"]["10"] + 3 and found["after"]["10"] > 40  # chance is 20
+
+
 def test_own_images(run):
     printed = run("own_images.py", "--iterations", 15, "--episodes", 30)
     [held_back] = accuracies(printed, "held-back classes")
@@ -162,6 +172,16 @@ def test_own_images_of_a_folder_that_is_given(run, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         run("own_images.py", "--root", tmp_path / "many")
     assert "together" in capsys.readouterr().err
+
+
+def test_mini_imagenet_meta_lstm(run, data_root):
+    if not (data_root / "mini-imagenet").is_dir():
+        pytest.skip(f"no mini-ImageNet in {data_root}: set FEWSHOT_KIT_DATA to a folder that holds mini-imagenet")
+    budget = ["--iterations", 2, "--validate-every", 2, "--queries", 1, "--steps", 2, "--episodes", 4]
+    printed = run("mini_imagenet_meta_lstm.py", "--root", data_root, "--ways", 3, "--shots", 2, *budget)
+    [before], [after] = accuracies(printed, "before"), accuracies(printed, "after")
+    assert min(before, after) > 15  # chance is 33
+    assert "3-way 2-shot on mini" in printed and "support batch norm" in printed and "2 iterations took" in printed
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -90,7 +90,9 @@ def test_adam_without_momentum_is_the_normalised_gradient():
     """One step of it moves every element by the rate, whatever the gradient's size."""
     rule = adam(0.1, betas=(0.0, 0.999))
     p = {"w": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)}
-    moved, _ = rule.update(p, {"w": torch.tensor([1e-3, -5.0, 70.0], dtype=torch.float64)}, rule.init(p), 0)
+    moved, _ = rule.update(
+        p, {"w": torch.tensor([1e-3, -5.0, 70.0], dtype=torch.float64)}, torch.tensor(0.0), rule.init(p), 0
+    )
     torch.testing.assert_close(moved["w"], p["w"] - 0.1 * torch.tensor([1.0, -1.0, 1.0]), rtol=1e-4, atol=0)
 
 

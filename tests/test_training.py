@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import SMALL, KillAt, Killed, centroids, lines, maml, same, train
 from torch import nn
-from toy import Waves, noisy_net, world
+from toy import Centroids, Waves, noisy_net, world
 
 from fewshot_kit import algorithms, evaluation
 from fewshot_kit.algorithms import MAML
@@ -278,3 +278,17 @@ def test_bad_models():
         train(MAML(nn.Sequential(nn.Linear(7, 3))))
     with pytest.raises(InputError, match="nothing to train"):
         train(MAML(noisy_net().requires_grad_(False)))
+
+
+def test_an_algorithm_is_told_how_far_training_is():
+    class Annealed(Centroids):
+        def __init__(self, model):
+            super().__init__(model)
+            self.told = []
+
+        def anneal(self, progress):
+            self.told.append(progress)
+
+    algorithm = Annealed(noisy_net())
+    train(algorithm, iterations=4)
+    assert algorithm.told == [0.0, 0.25, 0.5, 0.75]

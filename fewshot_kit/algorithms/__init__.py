@@ -9,12 +9,19 @@ from .finetune import Finetune
 from .gradient_based import GradientBased
 from .imaml import IMAML
 from .maml import FOMAML, MAML
+from .maml_plus_plus import MAMLPlusPlus
+from .mann import MANN
 from .matching_net import MatchingNet
+from .meta_lstm import MetaLSTM
 from .meta_sgd import MetaSGD
 from .metric import Metric
+from .nearest_centroid import NearestCentroid
 from .protonet import ProtoNet
 from .r2d2 import R2D2
+from .relation_net import RelationNet
 from .reptile import Reptile
+from .suggestion import Suggestion, measured, suggest
+from .task_conditioned import TaskConditioned
 
 __all__ = [
     "ANIL",
@@ -23,17 +30,26 @@ __all__ = [
     "FOMAML",
     "IMAML",
     "MAML",
+    "MANN",
     "R2D2",
     "Algorithm",
     "Finetune",
     "GradientBased",
+    "MAMLPlusPlus",
     "MatchingNet",
+    "MetaLSTM",
     "MetaSGD",
     "Metric",
+    "NearestCentroid",
     "ProtoNet",
+    "RelationNet",
     "Reptile",
+    "Suggestion",
+    "TaskConditioned",
     "create",
     "get",
+    "measured",
     "names",
     "register",
+    "suggest",
 ]

@@ -1,15 +1,22 @@
 """Raghu, Raghu, Bengio and Vinyals, "Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness
-of MAML", ICLR 2020."""
+of MAML", ICLR 2020. The head in closed form: Bertinetto, Henriques, Torr and Vedaldi, ICLR 2019."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.func import functional_call
+import math
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ..errors import InputError
 from ._registry import register
+from .frozen_learner import FrozenLearner
 from .heads import head_call
 from .inner_loop import Loss, Tensors
+from .r2d2 import ridge
 from .split_at_head import SplitAtHead
 
 
@@ -18,8 +25,41 @@ class ANIL(SplitAtHead):
     """MAML whose inner loop adapts the head only ("almost no inner loop"). The outer loop trains everything.
 
     The features of the support set are computed once, not once a step (so dropout inside the body is drawn once).
-    `GradientBased` describes the options. `clone()` is a body-freezing learner on higher.
+    `GradientBased` describes the other options. `clone()` is a body-freezing learner on higher.
+
+    With `closed_form=True` the inner loop does not descend (`lr` and `steps` have no part in it): the adapted head is
+    the ridge regression that stays closest to the learned one, W = argmin |X W - Y|^2 + penalty |W - W0|^2. The
+    penalty is learned, and the height of the one-hot targets Y. R2-D2 is this with W0 = 0.
+
+    Args:
+        closed_form: solve for the head in place of descending.
+        penalty: where the ridge penalty starts; it is learned as its logarithm.
     """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 0.5,
+        first_order: bool = False,
+        *,
+        closed_form: bool = False,
+        penalty: float = 1.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, lr, first_order, **options)
+        if not (math.isfinite(penalty) and penalty > 0):
+            raise InputError(f"ANIL's penalty is {penalty}; it must be a positive number.")
+        self._closed_form = closed_form
+        if closed_form and first_order:
+            raise InputError(
+                "A head in closed form has no first order; leave first_order=True or closed_form=True out."
+            )
+        if closed_form:
+            head = model.get_submodule(self.head)
+            if not isinstance(head, nn.Linear):
+                raise InputError(f"'{self.head}' is a {type(head).__name__}; a head in closed form must be linear.")
+            self.log_penalty = nn.Parameter(head.weight.new_tensor(math.log(penalty)))
+            self.height = nn.Parameter(head.weight.new_tensor(10.0))
 
     def adapts(self) -> set[str]:
         """The head's parameters."""
@@ -30,8 +70,7 @@ class ANIL(SplitAtHead):
         inside = self.head + "."
         if not all(name.startswith(inside) for name in self.adapts()):  # a weight that the body uses too
             return super().support_loss(x, y, order)
-        with torch.set_grad_enabled(order == 2):
-            features = head_call(self.model, self.head, lambda: self._run({}, dict(self.model.named_buffers()), x)[0])
+        features = self._features(x, order)
         if features is None:
             return super().support_loss(x, y, order)
         head = self.model.get_submodule(self.head)
@@ -41,3 +80,39 @@ class ANIL(SplitAtHead):
             return self.criterion(functional_call(head, moved, (features,)), y), buffers
 
         return loss
+
+    def _features(self, x: Tensor, order: int) -> Tensor | None:
+        """What enters the head, where the model ends with it."""
+        with torch.set_grad_enabled(order == 2):
+            return head_call(self.model, self.head, lambda: self._run({}, dict(self.model.named_buffers()), x)[0])
+
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> tuple[Tensors, Tensors]:
+        if not self._closed_form:
+            return super()._adapted(x, y, parameters, buffers, order)
+        features = self._features(x, order)
+        if features is None:
+            raise InputError(
+                f"{type(self.model).__name__} does not end with its head '{self.head}', which closed_form=True needs."
+            )
+        weight, bias = (f"{self.head}.{kind}" for kind in ("weight", "bias"))
+        if weight not in parameters:
+            raise InputError(f"The weight of '{self.head}' is frozen or tied; a head in closed form must be free.")
+        moved, start = dict(parameters), parameters[weight]
+        if bias in parameters:  # one more feature, which is always 1
+            features = F.pad(features, (0, 1), value=1.0)
+            start = torch.cat([start, parameters[bias][:, None]], 1)
+        targets = (
+            y.view(len(x), -1) if y.is_floating_point() else self.height * F.one_hot(y, len(start)).to(start.dtype)
+        )
+        solved = start + ridge(features, targets - features @ start.T, self.log_penalty.exp()).T
+        if bias in parameters:
+            moved[bias], solved = solved[:, -1], solved[:, :-1]
+        return moved | {weight: solved}, buffers
+
+    def clone(self) -> FrozenLearner:
+        """A learner on higher that freezes the body, with `adapt(loss)` and `forward`."""
+        if self._closed_form:
+            raise InputError("A head in closed form does not follow a loss; use adapt(x, y) and predict(state, x).")
+        return super().clone()

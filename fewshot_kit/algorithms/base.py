@@ -34,6 +34,8 @@ class Algorithm(nn.Module):
     """
 
     recipe: dict[str, Any] | None = None  # how a registry made it; None for an object made by hand
+    regression = True  # whether it can learn float targets; class labels it always can
+    shaped_by: frozenset[str] = frozenset()  # options that its parameters' shapes follow, when it is made
 
     def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
         super().__init__()
@@ -53,6 +55,12 @@ class Algorithm(nn.Module):
         state = self.adapt(episode.support_x, episode.support_y)
         scores = self.predict(state, episode.query_x)
         return self.criterion(scores, episode.query_y), scores
+
+    def anneal(self, progress: float) -> None:
+        """Called before every meta-update with the fraction of training done, 0 to 1; nothing to do, by default.
+
+        What follows from it belongs into a buffer, which every engine hands to its workers.
+        """
 
     def figures(self) -> dict[str, float]:
         """What is worth writing down of the algorithm itself at each validation; nothing, unless it says so."""

@@ -100,8 +100,7 @@ class GradientBased(Algorithm):
             by_the_batch(self.model) if by_batch else running(self.model, batch_statistics=False),
             twice_differentiable(self.model),
         ):
-            loss = self.support_loss(x, y, order)
-            parameters, buffers = inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)
+            parameters, buffers = self._adapted(x, y, parameters, buffers, order)
         if not differentiable:
             parameters = {name: p.detach() for name, p in parameters.items()}
         state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
@@ -109,6 +108,12 @@ class GradientBased(Algorithm):
             with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
                 self._run(parameters, buffers, x)
         return state
+
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> tuple[Tensors, Tensors]:
+        loss = self.support_loss(x, y, order)
+        return inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
         """What the inner loop descends, a function of the adapting parameters and the buffers.

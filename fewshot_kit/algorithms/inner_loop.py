@@ -17,16 +17,18 @@ Loss = Callable[[Tensors, Tensors], tuple[Tensor, Tensors]]
 
 
 class Rule(NamedTuple):
-    """An update rule: `init(parameters)` gives its memory; `update(parameters, gradients, memory, step)` one step."""
+    """An update rule: `init(parameters)` gives its memory; `update(parameters, gradients, loss, memory, step)` one step
+    and the memory after it. The loss is handed over as a constant.
+    """
 
     init: Callable[[Tensors], Any]
-    update: Callable[[Tensors, Tensors, Any, int], tuple[Tensors, Any]]
+    update: Callable[[Tensors, Tensors, Tensor, Any, int], tuple[Tensors, Any]]
 
 
 def sgd(lr: float | Tensors) -> Rule:
     """Plain gradient descent: p - lr * g, with one rate, or one for every element of every parameter."""
 
-    def update(parameters: Tensors, gradients: Tensors, memory: None, step: int) -> tuple[Tensors, None]:
+    def update(parameters: Tensors, gradients: Tensors, loss: Tensor, memory: None, step: int) -> tuple[Tensors, None]:
         rates = lr if isinstance(lr, dict) else dict.fromkeys(parameters, lr)
         return {name: p - rates[name] * gradients[name] for name, p in parameters.items()}, None
 
@@ -41,7 +43,7 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
         return tuple({name: torch.zeros_like(p) for name, p in parameters.items()} for _ in range(2))  # type: ignore[return-value]
 
     def update(
-        parameters: Tensors, gradients: Tensors, memory: tuple[Tensors, Tensors], step: int
+        parameters: Tensors, gradients: Tensors, loss: Tensor, memory: tuple[Tensors, Tensors], step: int
     ) -> tuple[Tensors, tuple[Tensors, Tensors]]:
         first, second = (dict(moments) for moments in memory)
         moved = {}
@@ -73,25 +75,35 @@ def inner_loop(
     """
     memory = rule.init(parameters)
     for step in range(steps):
-        gradients, buffers = _gradients(loss, parameters, buffers, create_graph=order == 2)
+        gradients, value, buffers = _gradients(loss, parameters, buffers, create_graph=order == 2)
         if order < 2:
             gradients = {name: g.detach() for name, g in gradients.items()}
-        parameters, memory = rule.update(parameters, gradients, memory, step)
+        with torch.set_grad_enabled(order > 0):
+            parameters, memory = rule.update(parameters, gradients, value, memory, step)
         if order == 0:
             parameters = {name: leaf(p) for name, p in parameters.items()}
     return parameters, buffers
 
 
-def _gradients(loss: Loss, parameters: Tensors, buffers: Tensors, create_graph: bool) -> tuple[Tensors, Tensors]:
+def _gradients(
+    loss: Loss, parameters: Tensors, buffers: Tensors, create_graph: bool
+) -> tuple[Tensors, Tensor, Tensors]:
+    """The slopes, the loss as a constant, and the buffers after it."""
     if _transformed():
-        return torch.func.grad(loss, has_aux=True)(parameters, buffers)
+
+        def valued(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
+            value, buffers = loss(parameters, buffers)
+            return value, (value.detach(), buffers)
+
+        slopes, (value, buffers) = torch.func.grad(valued, has_aux=True)(parameters, buffers)
+        return slopes, value, buffers
     value, buffers = loss(parameters, buffers)
     if not value.requires_grad:  # no adapting parameter takes part
-        return {name: torch.zeros_like(p) for name, p in parameters.items()}, buffers
+        return {name: torch.zeros_like(p) for name, p in parameters.items()}, value, buffers
     found = torch.autograd.grad(
         value, list(parameters.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
     )
-    return dict(zip(parameters, found, strict=True)), buffers
+    return dict(zip(parameters, found, strict=True)), value.detach(), buffers
 
 
 def _transformed() -> bool:

@@ -27,6 +27,8 @@ class Metric(Algorithm):
         InputError: an unknown policy or head.
     """
 
+    regression = False
+
     def __init__(
         self,
         model: nn.Module,

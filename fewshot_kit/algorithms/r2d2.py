@@ -14,6 +14,18 @@ from ._registry import register
 from .metric import Metric, class_count
 
 
+def ridge(x: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
+    """The weights `[D, classes]` with the least |x weights - targets|^2 + penalty |weights|^2.
+
+    By Woodbury's identity (equation 6), an S x S system in place of a D x D one.
+
+    Args:
+        x: `[S, D]`.
+        targets: `[S, classes]`.
+    """
+    return x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device), targets)
+
+
 @register("r2d2")
 class R2D2(Metric):
     """Ridge regression on the embeddings is the head: solved in closed form, and differentiated through (R2-D2).
@@ -38,10 +50,7 @@ class R2D2(Metric):
         """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`: S unknowns a class, however large D is."""
         embedded, statistics = self.embed_support(x)
         targets = F.one_hot(y, class_count(y)).to(embedded.dtype)
-        ridge = self.log_penalty.exp() * torch.eye(len(x), dtype=embedded.dtype, device=embedded.device)
-        # Woodbury's identity (equation 6): an S x S system in place of a D x D one.
-        solved = torch.linalg.solve(embedded @ embedded.T + ridge, targets)
-        return {"weights": embedded.T @ solved, "statistics": statistics}
+        return {"weights": ridge(embedded, targets, self.log_penalty.exp()), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""

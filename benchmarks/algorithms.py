@@ -1,0 +1,126 @@
+"""Regenerates the table of every algorithm: `python benchmarks/algorithms.py`.
+
+Every algorithm has one small budget of tasks on real images, with options that were picked from a few short trials.
+What comes out is also what `algorithms.suggest` and `fewshot-kit list algorithms --for` look their answers up in.
+Cells are kept and gone on with as those of `accuracy.py`; run two halves side by side with one thread each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cells import Cells, Recipe, regenerate
+
+from fewshot_kit.storage import write_bytes
+
+MEASURED = Path(__file__).parents[1] / "fewshot_kit" / "algorithms" / "measured.json"
+OMNIGLOT = Recipe(
+    "conv4",
+    "",
+    {},
+    "omniglot",
+    {"rotations": "none"},
+    shots=1,
+    queries=5,
+    iterations=300,
+    meta_batch=8,
+    meta_lr=0.003,
+    validations=2,
+)
+FUTURAMA = dataclasses.replace(OMNIGLOT, dataset="futurama", dataset_options={"rotations": "classes"}, shots=5)
+# Options and whatever else is not as above, for each.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "anil": {},
+    "anil_closed_form": {"algorithm": "anil", "algorithm_options": {"closed_form": True}},
+    "boil": {},
+    "cavia": {},
+    "finetune": {},
+    "fomaml": {},
+    "imaml": {},
+    "mann": {},
+    "maml": {},
+    "maml_plus_plus": {},
+    "matching_net": {},
+    "matching_net_full_context": {"algorithm": "matching_net", "algorithm_options": {"full_context": True}},
+    "meta_lstm": {},
+    "meta_sgd": {},
+    "nearest_centroid": {},
+    "protonet": {"ways": 20, "test_ways": 5},
+    "r2d2": {},
+    "relation_net": {},
+    "reptile": {},
+    "task_conditioned": {},
+}
+CELLS = {
+    f"{name}-{setting.dataset}": dataclasses.replace(setting, **{"algorithm": name, **changes})
+    for setting in (OMNIGLOT, FUTURAMA)
+    for name, changes in OPTIONS.items()
+} | {
+    f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0)
+    for name in ("finetune", "nearest_centroid")
+}
+
+
+def row(cell: dict[str, Any]) -> dict[str, Any]:
+    """What `algorithms.suggest` reads of a cell."""
+    recipe, result = cell["recipe"], cell["result"]
+    trained = recipe["iterations"] > 0
+    return {
+        **{name: recipe[name] for name in ("algorithm", "dataset", "model", "shots", "iterations", "meta_batch")},
+        "options": recipe["algorithm_options"],
+        "classes": cell["train_classes"] if trained else 0,
+        "images_per_class": 20 if trained else 0,
+        "ways": recipe["test_ways"] or recipe["ways"],
+        "accuracy": round(result["accuracy"], 5),
+        "interval": round(result["interval"], 5),
+    }
+
+
+def table(done: Cells) -> str:
+    """The cells as a Markdown page, best first within each setting."""
+    lines = [
+        "# Every algorithm, one small budget",
+        "",
+        "Written by `python benchmarks/algorithms.py`; every figure is read from the JSON file of its cell, beside",
+        "this. Mean accuracy over 600 episodes of unseen characters, and half the width of its 95% interval. The",
+        "budget is far from convergence: it says how far each gets in as many tasks, not how far it goes.",
+    ]
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for name, cell in done.items():
+        settings.setdefault(name.rpartition("-")[2], []).append(cell)
+    for group in settings.values():
+        first = row(group[0])
+        seen = f"meta-trained on {first['classes']} classes" if first["classes"] else "not meta-trained"
+        lines += [
+            "",
+            f"## {first['dataset']}, {first['ways']}-way {first['shots']}-shot, {first['model']}, {seen}",
+            "",
+            "| algorithm | accuracy, % | tasks | not the default |",
+            "|---|---|---|---|",
+        ]
+        for cell in sorted(group, key=lambda cell: -cell["result"]["accuracy"]):
+            recipe, line = cell["recipe"], row(cell)
+            changed = [f"{name}={value}" for name, value in line["options"].items()]
+            changed += [f"trained {recipe['ways']}-way"] if recipe["test_ways"] else []
+            changed += [f"meta_lr={recipe['meta_lr']}"] if recipe["meta_lr"] != OMNIGLOT.meta_lr else []
+            accuracy = f"**{100 * line['accuracy']:.2f} ± {100 * line['interval']:.2f}**"
+            tasks = f"{line['iterations']} x {line['meta_batch']}" if line["iterations"] else ""
+            lines.append(f"| `{line['algorithm']}` | {accuracy} | {tasks} | {', '.join(changed)} |")
+    return "\n".join([*lines, ""])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Regenerate the table, or some of its cells."""
+
+    def hand_over(done: Cells) -> None:
+        write_bytes(MEASURED, (json.dumps([row(cell) for cell in done.values()], indent=1) + "\n").encode())
+
+    return regenerate(CELLS, "algorithms", table, argv, hand_over)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

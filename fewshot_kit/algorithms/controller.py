@@ -1,0 +1,103 @@
+"""The controller of a memory-augmented network: an LSTM, its read and write heads, and the output layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .memory import access, blank
+
+STRENGTH = 10.0  # where the key strengths start: cosines alone leave a softmax over 128 rows nearly flat
+SHUT = -2.0  # where the biases of the forget gate and of alpha start: their sigmoid is at 0.12
+LABEL = 0.5  # length of the label's share of a row, beside about 1 for what a key finds it by
+LINEAR = 4.0  # by this weight a unit shows what another has shown, through an input and an output gate half open
+
+
+class Controller(nn.Module):
+    """One time step: `(state, embeddings [B, D], label before) -> state, scores [B, ways]`.
+
+    The state holds the memory, and beside it `hidden` and `cell` `[B, H]` and the last `read` `[B, n W]`.
+
+    Args:
+        inputs: D, values of an embedding.
+        ways: classes that the output layer tells apart.
+        width: W, values of a memory row.
+        reads: n, read heads; each has a write head beside it.
+        hidden: H, units of the LSTM.
+        place: device and dtype.
+    """
+
+    def __init__(self, inputs: int, ways: int, width: int, reads: int, hidden: int, place: dict[str, Any]) -> None:
+        super().__init__()
+        self.inputs, self.ways, self.width, self.reads = inputs, ways, width, reads
+        # One matrix for all that an LSTM's gates see; PyTorch's own cell does not vectorise over tasks.
+        self.lstm = nn.Linear(inputs + ways + reads * width + hidden, 4 * hidden, **place)
+        self.keys = nn.Linear(hidden, reads * width, **place)
+        self.content = nn.Linear(hidden + ways, reads * width, **place)
+        self.alpha = nn.Linear(hidden, reads, **place)
+        self.log_strengths = nn.Parameter(torch.full((reads,), math.log(STRENGTH), **place))
+        self.output = nn.Linear(hidden + reads * width, ways, **place)
+        with torch.no_grad():
+            self._connect(hidden)
+
+    def _connect(self, hidden: int) -> None:
+        """Initial weights by which the network matches from the start what it otherwise is very slow to find.
+
+        Half of the hidden units see the embedding alone, and the other half shows what these saw one step before, when
+        the example came whose label comes now. Keys are made of the one half and what is written of the other, by the
+        same weights, so that a key finds the rows of examples like its own. The label's share of a row stands at right
+        angles to that (where a row has more values than there are classes), and reaches its own score when it is read.
+        """
+        half, before = hidden // 2, self.lstm.in_features - hidden
+        new, keys = self.lstm.weight.chunk(4)[2], self.keys.weight
+        nn.init.orthogonal_(new[:half, : self.inputs])
+        new[:half, self.inputs :] = 0
+        new[half : 2 * half] = 0
+        new[half : 2 * half, before : before + half].fill_diagonal_(LINEAR)
+        for bias in (self.lstm.bias.chunk(4)[2], self.keys.bias, self.content.bias):
+            bias.zero_()
+        for gate in (self.lstm.bias.chunk(4)[1], self.alpha.bias):
+            gate.fill_(SHUT)
+        labels = nn.init.orthogonal_(keys.new_empty(self.width, self.ways))
+        nn.init.orthogonal_(keys[:, :half], gain=math.sqrt(self.reads))
+        keys[:, half:] = 0
+        if self.ways < self.width:
+            heads = keys.view(self.reads, self.width, hidden)
+            heads -= labels @ (labels.T @ heads)
+        self.content.weight.zero_()[:, half : 2 * half] = keys[:, :half]
+        self.content.weight[:, hidden:] = LABEL * labels.repeat(self.reads, 1)
+        self.output.weight[:, hidden:] = labels.T.repeat(1, self.reads) / LABEL
+
+    def begin(self, rows: int) -> dict[str, Tensor]:
+        """The state before the first step, with a memory of so many rows."""
+        beside, hidden = self.output.weight, self.keys.in_features
+        zeros = {name: beside.new_zeros(1, hidden) for name in ("hidden", "cell")}
+        zeros["read"] = beside.new_zeros(1, self.reads * self.width)
+        return {**zeros, **blank(rows, self.width, self.reads, beside)}
+
+    def forward(
+        self, state: dict[str, Tensor], x: Tensor, label: Tensor, decay: float
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """
+        Args:
+            x: embeddings `[B, D]`, each presented to a copy of the state of its own.
+            label: one-hot `[1, classes]`, of the example before; zeros where there was none.
+            decay: gamma, by which the usage decays.
+        """
+        label = F.pad(label, (0, self.ways - label.shape[1])).expand(len(x), -1)
+        past = [state[name].expand(len(x), -1) for name in ("read", "hidden")]
+        take, keep, new, show = self.lstm(torch.cat([x, label, *past], 1)).chunk(4, 1)
+        cell = torch.sigmoid(keep) * state["cell"] + torch.sigmoid(take) * torch.tanh(new)
+        hidden = torch.sigmoid(show) * torch.tanh(cell)
+        shape = (self.reads, self.width)
+        keys = self.keys(hidden).unflatten(1, shape)
+        content = self.content(torch.cat([hidden, label], 1)).unflatten(1, shape)
+        gates = torch.sigmoid(self.alpha(hidden))
+        memory, read = access(state, keys, self.log_strengths.exp(), content, gates, decay)
+        read = read.flatten(1)
+        scores: Tensor = self.output(torch.cat([hidden, read], 1))
+        return {"hidden": hidden, "cell": cell, "read": read, **memory}, scores

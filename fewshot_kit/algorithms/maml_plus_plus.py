@@ -1,0 +1,169 @@
+"""Antoniou, Edwards and Storkey, "How to Train Your MAML", ICLR 2019."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..episodes import Episode
+from ..errors import InputError
+from ..ranges import check_counts
+from ._registry import register
+from .gradient_based import GradientBased
+from .inner_loop import Loss, Tensors, inner_loop, sgd
+from .modes import batch_norms, by_the_batch, collected, running, twice_differentiable
+
+FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
+
+
+@register("maml_plus_plus")
+class MAMLPlusPlus(GradientBased):
+    """MAML++: learned rates and batch norms for every inner step, and at first a loss that counts every step.
+
+    Rates: one for each step and parameter tensor, `rates` `[steps, tensors]` (LSLR). Batch norm: a weight and a bias
+    for each step, which the inner loop leaves alone (BNWB); the model's own are the first step's, `rows` holds those of
+    the later ones. The support set before an update and the queries after it see the same. Loss: a weighted sum of the
+    query losses after each step (MSL, equation 3), with weights that `anneal` moves to the last one.
+
+    As many steps have rates and a batch norm of their own as there were `steps` at creation. Where `steps` is raised
+    later, as in `algorithm.steps = 10`, those beyond use the last one's.
+
+    The paper's running statistics for each step (BNRS) are not kept: the released code collects them and reads them
+    nowhere, since every pass is normalised by its own batch, as `transductive` does here. `support` takes them, for
+    each query pass, from the support set under the same parameters. The derivative-order annealing, which is off in the
+    released configurations, is not here; their cosine rate is the trainer's `schedule="cosine"`. `GradientBased`
+    describes the other options.
+
+    Args:
+        lr: where every rate starts.
+        annealing: fraction of training over which the weights of the loss move to the last step; 0 puts all on it
+            at once. By default that of the paper's Omniglot runs, 10 of 100 epochs.
+    """
+
+    shaped_by = frozenset({"steps"})
+    importance: Tensor  # weights of the query losses after the last steps, one for each step that counts
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 0.1,
+        first_order: bool = False,
+        *,
+        steps: int = 5,
+        annealing: float = 0.1,
+        **options: Any,
+    ) -> None:
+        self.annealing = annealing
+        super().__init__(model, lr, first_order, steps=steps, **options)
+        normalising = {id(p) for layer in batch_norms(model).values() for p in layer.parameters()}
+        named = dict(model.named_parameters())
+        self.norms = [name for name, p in named.items() if id(p) in normalising]
+        self.adapting = [name for name in named if name not in self.norms]
+        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+        self.rates = nn.Parameter(beside.new_full((steps, len(self.adapting)), lr))
+        self.rows = nn.ParameterList(
+            nn.Parameter(named[name].detach().repeat(steps - 1, 1), requires_grad=named[name].requires_grad)
+            for name in (self.norms if steps > 1 else [])
+        )
+        # Decided by how far training is, and so no part of what is saved.
+        self.register_buffer("importance", beside.new_empty(0), persistent=False)
+        self.anneal(0.0)
+
+    @property
+    def lr(self) -> float:
+        """Where the rates started."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if "rates" in self._parameters:
+            raise InputError("MAML++ has learned its rates; lr is where they started, and cannot be replaced now.")
+        self._lr = value
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_counts(steps=self.steps)
+        if not isinstance(self.annealing, int | float) or not 0 <= self.annealing <= 1:
+            raise InputError(f"annealing is {self.annealing!r}; it must be a fraction of training, from 0 to 1.")
+
+    def anneal(self, progress: float) -> None:
+        """Set the weights of the loss: 1 / steps each at the start of training, all on the last step in the end.
+
+        Args:
+            progress: fraction of training done, 0 to 1.
+        """
+        # The released code's arithmetic, with epoch / multi_step_loss_num_epochs in one: every earlier weight falls
+        # from 1 / steps by 1 / steps / epochs an epoch, not below 0.03 / steps; the last step has the rest; after those
+        # epochs the other losses are not computed at all. There the weights change at every epoch, here at every call.
+        if progress >= self.annealing:
+            weights = [1.0]
+        else:
+            earlier = max(1 - progress / self.annealing, FLOOR) / self.steps
+            weights = [earlier] * (self.steps - 1) + [1 - (self.steps - 1) * earlier]
+        self.importance = self.rates.new_tensor(weights)
+
+    def adapts(self) -> set[str]:
+        """Names of all parameters but those of batch norm."""
+        return set(self.adapting)
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> the state after the last step; its parameters include batch norm's there."""
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.no_grad():
+                return self.adapt(x.clone(), y.clone())
+        return self._states(x, y, 1)[-1]
+
+    def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
+        """The weighted sum of the query losses, and the query scores after the last step `[Q, classes]`."""
+        states = self._states(episode.support_x, episode.support_y, len(self.importance))
+        scores = [self.predict(state, episode.query_x) for state in states]
+        losses = torch.stack([self.criterion(each, episode.query_y) for each in scores])
+        return (self.importance[-len(losses) :] * losses).sum(), scores[-1]
+
+    def _states(self, x: Tensor, y: Tensor, last: int) -> list[dict[str, Any]]:
+        """The task's states after each of the last steps, as `GradientBased` describes them."""
+        differentiable = torch.is_grad_enabled()
+        order = 0 if not differentiable else 1 if self.first_order else 2
+        parameters = self.initial()
+        buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
+        by_batch = self.batch_norm != "running"
+        found: deque[tuple[Tensors, Tensors]] = deque(maxlen=last)
+        with (
+            torch.enable_grad(),
+            by_the_batch(self.model) if by_batch else running(self.model, batch_statistics=False),
+            twice_differentiable(self.model),
+        ):
+            loss = self.support_loss(x, y, order)
+            for step in range(self.steps):
+                rates, norms = self._at(step)
+                parameters, buffers = inner_loop(_with(norms, loss), parameters, buffers, sgd(rates), 1, order)
+                found.append(({**parameters, **norms}, buffers))
+        return [self._state(*each, x, differentiable) for each in found]
+
+    def _at(self, step: int) -> tuple[Tensors, Tensors]:
+        """The rates of a step, and what batch norm has there in place of the model's own, by parameter name."""
+        row = min(step, len(self.rates) - 1)
+        norms = {name: table[row - 1] for name, table in zip(self.norms, self.rows, strict=True)} if row else {}
+        return dict(zip(self.adapting, self.rates[row].unbind(), strict=True)), norms
+
+    def _state(self, parameters: Tensors, buffers: Tensors, x: Tensor, differentiable: bool) -> dict[str, Any]:
+        if not differentiable:
+            parameters = {name: p.detach() for name, p in parameters.items()}
+        state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
+        if self.batch_norm == "support":
+            with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
+                self._run(parameters, buffers, x)
+        return state
+
+    def figures(self) -> dict[str, float]:
+        """The mean rate of every step, over the parameter tensors."""
+        return {f"rate_{step}": float(rate) for step, rate in enumerate(self.rates.detach().mean(1), 1)}
+
+
+def _with(norms: Tensors, loss: Loss) -> Loss:
+    """The loss at these values of batch norm, which do not adapt."""
+    return lambda parameters, buffers: loss({**parameters, **norms}, buffers)

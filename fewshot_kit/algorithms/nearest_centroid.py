@@ -1,0 +1,50 @@
+"""Wang, Chao, Weinberger and van der Maaten, "SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot
+Learning", 2019."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ranges import check_rate
+from ._registry import register
+from .metric import Metric, class_count
+
+
+@register("nearest_centroid")
+class NearestCentroid(Metric):
+    """The baseline without learning: the nearest class mean of the model's features, centred and L2-normalised (CL2N).
+
+    `adapt(resnet18, (x, y), algorithm="nearest_centroid")` takes the features as they are. They are centred on the mean
+    of the support set; the paper's base classes, whose mean it takes, are not at hand for any model. The scores are
+    `scale` times minus the squared distance. Meta-trained, it is no baseline any more but a prototypical network on
+    such features. The state of a task is `{"mean" [D], "centroids" [classes, D], "statistics"}`. `Metric` describes
+    the other options.
+
+    Args:
+        scale: factor of the squared distances, which lie between 0 and 4; no decision depends on it.
+    """
+
+    def __init__(self, model: nn.Module, *, scale: float = 10.0, **options: Any) -> None:
+        self.scale = scale
+        super().__init__(model, **options)
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_rate(scale=self.scale)
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"mean", "centroids", "statistics"}`."""
+        embedded, statistics = self.embed_support(x)
+        mean = embedded.mean(0)
+        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
+        centroids = members.T @ F.normalize(embedded - mean) / members.sum(0)[:, None]
+        return {"mean": mean, "centroids": centroids, "statistics": statistics}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`."""
+        embedded = F.normalize(self.embed_query(x, state["statistics"]) - state["mean"])
+        return -self.scale * (embedded[:, None] - state["centroids"][None]).square().sum(-1)

@@ -1,0 +1,129 @@
+"""Garnelo, Rosenbaum, Maddison, Ramalho, Saxton, Shanahan, Teh, Rezende and Eslami, "Conditional Neural Processes",
+ICML 2018; the conditioning is FiLM, of Perez, Strub, de Vries, Dumoulin and Courville, AAAI 2018."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..ranges import check_counts
+from ._registry import register
+from .heads import linear_head
+from .metric import Metric, class_count
+
+EPSILON = 1e-6  # added to a variance: its root has a slope where it is 0, as that of one example is
+
+
+@register("task_conditioned")
+class TaskConditioned(Metric):
+    """Mean and standard deviation of the encoded support set condition the network by FiLM; there are no inner steps.
+
+    A linear map makes a scale and a shift of a task embedding r, and features h become (1 + scale) h + shift.
+
+    Classes: the model without its head encodes the examples. r_c holds mean and deviation of class c and those of the
+    whole support set; a query's embedding, modulated by r_c, is scored by one small network for all classes, so that
+    any number of classes in any order will do.
+    Regression: a small network encodes the pair of an example's embedding and its target. r holds mean and deviation
+    over the pairs; the model's own head reads a query's modulated embedding.
+
+    The state of a task is `{"embedding" [classes, 4 D] or [1, 2 hidden], "statistics"}`. `Metric` describes the other
+    options.
+
+    Args:
+        regression: whether the targets are floats; by default where the model's linear head has a single output.
+        hidden: width of the small networks.
+        width: D, where the model has no linear head to tell it.
+    """
+
+    pairs: nn.Module | None  # encodes examples with their targets; None where classes are told apart
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        regression: bool | None = None,
+        hidden: int = 64,
+        width: int | None = None,
+        **options: Any,
+    ) -> None:
+        head = linear_head(model, options.get("head"))
+        super().__init__(model, **options)
+        check_counts(hidden=hidden)
+        width = width or (head.in_features if head is not None else None)
+        if width is None:
+            raise InputError(f"{type(model).__name__} has no linear head; say how wide its embedding is, as width=64.")
+        if regression is None:
+            regression = head is not None and head.out_features == 1
+        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+        place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
+        if not regression:
+            self.pairs, self.readout = None, _network(width, hidden, 1, place)
+        elif head is not None:
+            self.pairs, self.readout = _network(width + head.out_features, hidden, hidden, place), head
+        else:
+            raise InputError(f"{type(model).__name__} has no linear head to regress by; end it with an nn.Linear.")
+        self.film = nn.Linear(2 * hidden if regression else 4 * width, 2 * width, **place)
+
+    @property
+    def regression(self) -> bool:
+        """Whether the targets are floats."""
+        return self.pairs is not None
+
+    @regression.setter
+    def regression(self, value: bool) -> None:
+        raise InputError(f"TaskConditioned is made for one kind of targets; make another with regression={value}.")
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, class indices `[S]` or float targets `[S]` or `[S, values]` -> the task's state.
+
+        Raises:
+            InputError: targets of the other kind, or with more or fewer values than the head gives.
+        """
+        self._check_targets(y)
+        codes, statistics = self.embed_support(x)
+        if self.pairs is not None:
+            codes = self.pairs(torch.cat([codes, y.reshape(len(y), -1)], 1))
+        whole = mean_and_deviation(codes, torch.ones_like(codes[:, :1]))
+        if self.pairs is not None:
+            return {"embedding": whole, "statistics": statistics}
+        classes = mean_and_deviation(codes, F.one_hot(y, class_count(y)).to(codes.dtype))
+        return {"embedding": torch.cat([classes, whole.expand_as(classes)], 1), "statistics": statistics}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`, or regression outputs `[Q, values]`."""
+        scale, shift = self.film(state["embedding"]).chunk(2, 1)
+        features = (1 + scale) * self.embed_query(x, state["statistics"])[:, None] + shift  # [Q, classes or 1, D]
+        return self.readout(features).squeeze(2 if self.pairs is None else 1)
+
+    def _check_targets(self, y: Tensor) -> None:
+        if self.pairs is None and y.is_floating_point():
+            raise InputError(
+                "The targets are floats and this TaskConditioned tells classes apart; give class indices, or make it "
+                "with regression=True."
+            )
+        if self.pairs is not None and not y.is_floating_point():
+            raise InputError(
+                "The targets are class indices and this TaskConditioned regresses; give float targets, or make it with "
+                "regression=False."
+            )
+        if isinstance(self.readout, nn.Linear) and y[0].numel() != self.readout.out_features:
+            raise InputError(
+                f"A target has {y[0].numel()} values and the model's head gives {self.readout.out_features}; make the "
+                "head as wide as the targets."
+            )
+
+
+def mean_and_deviation(codes: Tensor, members: Tensor) -> Tensor:
+    """Codes `[S, D]`, a 1 for the set of each `[S, sets]` -> mean and standard deviation by set `[sets, 2 D]`."""
+    counts = members.sum(0)[:, None]
+    mean = members.T @ codes / counts
+    variance = members.T @ (codes - members @ mean).square() / counts
+    return torch.cat([mean, (variance + EPSILON).sqrt()], 1)
+
+
+def _network(inputs: int, hidden: int, outputs: int, place: dict[str, Any]) -> nn.Module:
+    return nn.Sequential(nn.Linear(inputs, hidden, **place), nn.ReLU(), nn.Linear(hidden, outputs, **place))
