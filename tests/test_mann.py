@@ -249,6 +249,19 @@ def test_it_matches_from_the_start():
     assert torch.stack(right).mean() > 0.9  # chance is 0.2
 
 
+def test_a_key_finds_what_is_written_one_step_later():
+    """By the initial weights, the key of an example points where the next content does, the label's share aside."""
+    mann, x = make(lively=False, rows=128, width=40, reads=4, hidden=200, ways=5, embedding=32), vectors(6, 32)
+    network, keys, contents, none = mann.controller.begin(128), [], [], torch.zeros(1, 5, dtype=torch.float64)
+    for one in x.split(1):
+        network, _ = mann.controller(network, one, none, 0.95)
+        hidden = network["hidden"]
+        keys.append(mann.controller.keys(hidden).unflatten(1, (4, 40)))
+        contents.append(mann.controller.content(torch.cat([hidden, none], 1)).unflatten(1, (4, 40)))
+    found = torch.cosine_similarity(torch.cat(keys[:-1]), torch.cat(contents[1:]), dim=-1)
+    assert found.min() > 0.9
+
+
 def test_presentations_by_hand():
     y = torch.tensor([[0, 1, 0, 0, 1, 2], [2, 2, 2, 0, 1, 1]])
     times = [[1, 1, 2, 3, 2, 1], [1, 2, 3, 1, 1, 2]]
