@@ -1,6 +1,6 @@
 """Reinforcement learning with MAML: a policy that finds a goal that it is not shown after a gradient step or two.
 
-    python examples/rl_navigation.py                        # writes runs/navigation/returns.json and walks.png
+    python examples/rl_navigation.py                        # ten minutes of one core; writes runs/navigation/
     python examples/rl_navigation.py --iterations 10        # a first impression
 
 The tasks and the network of 2D navigation in Finn, Abbeel and Levine (2017), section 5.3, on gymnasium (pip install

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from toy import Waves, points, world
+from toy import Waves, noisy_net, points, world
 
 from fewshot_kit import adapt, algorithms, datasets, evaluate, meta_train, models
 from fewshot_kit.errors import InputError
@@ -57,6 +57,12 @@ def test_float_targets_for_a_model_of_classes():
 def test_one_class_leaves_nothing_to_tell_apart(name):
     with pytest.raises(InputError, match="All 6 support examples are of one class, 'cat'; give examples of two"):
         adapt(net(3), (X, ["cat"] * 6), algorithm=name)
+
+
+def test_one_query_has_no_statistics_of_its_own():
+    learner = adapt(noisy_net(), (torch.rand(6, 6), list("abcabc")), algorithm="maml", batch_norm="transductive")
+    with pytest.raises(InputError, match="cannot take its statistics from 1 example .*; give more examples, or take"):
+        learner(torch.rand(1, 6))
 
 
 def test_one_way_leaves_nothing_to_tell_apart():
