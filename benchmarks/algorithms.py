@@ -1,6 +1,7 @@
 """Regenerates the table of every algorithm: `python benchmarks/algorithms.py`.
 
-Every algorithm has one small budget of tasks on real images, with options that were picked from a few short trials.
+Every algorithm has one small budget of tasks on real images with many classes, and some have one with few; options are
+the default ones but where a few short trials said otherwise.
 What comes out is also what `algorithms.suggest` and `fewshot-kit list algorithms --for` look their answers up in.
 Cells are kept and gone on with as those of `accuracy.py`; run two halves side by side with one thread each.
 """
@@ -31,16 +32,18 @@ OMNIGLOT = Recipe(
     meta_lr=0.003,
     validations=2,
 )
-FUTURAMA = dataclasses.replace(OMNIGLOT, dataset="futurama", dataset_options={"rotations": "classes"}, shots=5)
+FUTURAMA = dataclasses.replace(
+    OMNIGLOT, dataset="futurama", dataset_options={"rotations": "classes"}, shots=5, iterations=150
+)
 # Options and whatever else is not as above, for each.
 OPTIONS: dict[str, dict[str, Any]] = {
     "anil": {},
     "anil_closed_form": {"algorithm": "anil", "algorithm_options": {"closed_form": True}},
     "boil": {},
-    "cavia": {},
+    "cavia": {"algorithm_options": {"lr": 10.0}},
     "finetune": {},
     "fomaml": {},
-    "imaml": {},
+    "imaml": {"algorithm_options": {"lr": 0.2, "steps": 8, "cg_steps": 3}},
     "mann": {},
     "maml": {},
     "maml_plus_plus": {},
@@ -55,14 +58,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "reptile": {},
     "task_conditioned": {},
 }
-CELLS = {
-    f"{name}-{setting.dataset}": dataclasses.replace(setting, **{"algorithm": name, **changes})
-    for setting in (OMNIGLOT, FUTURAMA)
-    for name, changes in OPTIONS.items()
-} | {
-    f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0)
-    for name in ("finetune", "nearest_centroid")
-}
+FEW = ("anil_closed_form", "maml", "nearest_centroid", "protonet", "r2d2")
+UNTRAINED = ("finetune", "nearest_centroid")
+CELLS = (
+    {f"{name}-omniglot": dataclasses.replace(OMNIGLOT, **{"algorithm": name, **OPTIONS[name]}) for name in OPTIONS}
+    | {f"{name}-futurama": dataclasses.replace(FUTURAMA, **{"algorithm": name, **OPTIONS[name]}) for name in FEW}
+    | {f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0) for name in UNTRAINED}
+)
 
 
 def row(cell: dict[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_every_algorithm_on_a_budget_of_seconds(script, tmp_path, monkeypatch, c
     monkeypatch.setattr(module, "MEASURED", tmp_path / "measured.json")
     assert run(module, tmp_path) == 0
     page = capsys.readouterr().out
-    assert "| `protonet` | **" in page and "trained 3-way |" in page and "closed_form=True" in page
+    assert "| `protonet` | **" in page and "trained 3-way" in page and "closed_form=True" in page
     rows = {row["algorithm"]: row for row in json.loads((tmp_path / "measured.json").read_text())}
     assert rows["protonet"]["ways"] == 2 and rows["anil"]["options"] == {"closed_form": True}
     assert (rows["finetune"]["classes"], rows["finetune"]["iterations"]) == (0, 0)
