@@ -43,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cavia": {"algorithm_options": {"lr": 10.0}},
     "finetune": {},
     "fomaml": {},
-    "imaml": {"algorithm_options": {"lr": 0.2, "steps": 8, "cg_steps": 3}},
+    "imaml": {"algorithm_options": {"lr": 0.5, "steps": 5, "penalty": 0.5, "cg_steps": 3}},
     "mann": {},
     "maml": {},
     "maml_plus_plus": {},
