@@ -1,7 +1,7 @@
 """Regenerates the table of every algorithm: `python benchmarks/algorithms.py`.
 
-Every algorithm has one small budget of tasks on real images with many classes, and some have one with few; options are
-the default ones but where a few short trials said otherwise.
+Every algorithm has one small budget of tasks on Omniglot, and the two baselines one of none; options are the default
+ones but where a few short trials said otherwise.
 What comes out is also what `algorithms.suggest` and `fewshot-kit list algorithms --for` look their answers up in.
 Cells are kept and gone on with as those of `accuracy.py`; run two halves side by side with one thread each.
 """
@@ -32,9 +32,6 @@ OMNIGLOT = Recipe(
     meta_lr=0.003,
     validations=2,
 )
-FUTURAMA = dataclasses.replace(
-    OMNIGLOT, dataset="futurama", dataset_options={"rotations": "classes"}, shots=5, iterations=150
-)
 # Options and whatever else is not as above, for each.
 OPTIONS: dict[str, dict[str, Any]] = {
     "anil": {},
@@ -58,13 +55,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "reptile": {},
     "task_conditioned": {},
 }
-FEW = ("anil_closed_form", "maml", "nearest_centroid", "protonet", "r2d2")
 UNTRAINED = ("finetune", "nearest_centroid")
-CELLS = (
-    {f"{name}-omniglot": dataclasses.replace(OMNIGLOT, **{"algorithm": name, **OPTIONS[name]}) for name in OPTIONS}
-    | {f"{name}-futurama": dataclasses.replace(FUTURAMA, **{"algorithm": name, **OPTIONS[name]}) for name in FEW}
-    | {f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0) for name in UNTRAINED}
-)
+CELLS = {
+    f"{name}-omniglot": dataclasses.replace(OMNIGLOT, **{"algorithm": name, **OPTIONS[name]}) for name in OPTIONS
+} | {f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0) for name in UNTRAINED}
 
 
 def row(cell: dict[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def test_the_committed_table_is_that_of_the_recipes(script, name):
 
 
 def test_what_is_suggested_is_what_was_measured(script):
-    """The package's table is made of the committed cells, and every algorithm is well above plain fine-tuning."""
+    """The table in the package is made of the committed cells."""
     module = script("algorithms")
     results = ROOT / "benchmarks" / "results" / "algorithms"
     done = {cell: json.loads((results / f"{cell}.json").read_text()) for cell in module.CELLS}
