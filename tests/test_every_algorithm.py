@@ -1,4 +1,4 @@
-"""The command line with every registered algorithm: trained, evaluated, adapted to a person's images, kept and loaded."""
+"""The command line with every registered algorithm: trained, evaluated, adapted to one's own images, kept and loaded."""
 
 import json
 
@@ -24,4 +24,5 @@ def test_train_evaluate_adapt_and_load(cli, tmp_path, name):
     assert learner.classes == said["classes"] == ["cat", "dog"]
     x, labels, _ = load_image_folder(images, Transform(**read_config(run)["data"]["transform"]))
     probabilities = dict(zip(learner.classes, learner.predict_proba(x[:1])[0].tolist(), strict=True))
-    assert labels[0] == "cat" and probabilities[prediction["label"]] == pytest.approx(prediction["probability"], abs=1e-4)
+    assert labels[0] == "cat"
+    assert probabilities[prediction["label"]] == pytest.approx(prediction["probability"], abs=1e-4)
