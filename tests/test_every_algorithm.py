@@ -1,4 +1,4 @@
-"""The command line with every registered algorithm: trained, evaluated, adapted to one's own images, kept and loaded."""
+"""The command line with every registered algorithm: trained, evaluated, adapted to one's images, kept and loaded."""
 
 import json
 
