@@ -79,6 +79,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
         held = set(archive.namelist())
         (scripts,) = (archive.read(name).decode() for name in held if name.endswith("entry_points.txt"))
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "fewshot_kit").rglob("*.py")}
-    assert {name for name in held if ".dist-info/" not in name} == {*modules, "fewshot_kit/py.typed"}
+    data = {"fewshot_kit/py.typed", "fewshot_kit/algorithms/measured.json"}
+    assert {name for name in held if ".dist-info/" not in name} == modules | data
     assert "fewshot-kit = fewshot_kit.cli:main" in scripts
     assert any(name.endswith("licenses/LICENSE") for name in held)
