@@ -1,10 +1,12 @@
 """Sine waves with MAML: learn to learn a wave from ten points, then learn a new one in a step.
 
     python examples/sinusoid.py                             # writes sinusoid.png
-    python examples/sinusoid.py --compile                   # the whole meta-gradient as one program: more iterations
+    python examples/sinusoid.py --eager --iterations 5000   # where nothing can be compiled
 
-Tasks, network and rates are those of Finn, Abbeel and Levine (2017), section 5.1; they trained for 70,000 iterations
-and report a mean squared error of 0.67, 0.38 and 0.35 after 1, 5 and 10 steps, on 5 points of a new wave.
+The whole meta-gradient is compiled to one program: four times as fast on so small a net.
+
+Tasks, network and inner rate are those of Finn, Abbeel and Levine (2017), section 5.1; they trained for 70,000
+iterations and report a mean squared error of 0.67, 0.38 and 0.35 after 1, 5 and 10 steps, on 5 points of a new wave.
 """
 
 import argparse
@@ -19,16 +21,17 @@ PUBLISHED = {1: 0.67, 5: 0.38, 10: 0.35}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterations", type=int, default=15000)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--iterations", type=int, default=30000)
+    parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--episodes", type=int, default=600, help="test waves")
     parser.add_argument("--picture", type=Path, default=Path("sinusoid.png"))
     args = parser.parse_args()
 
     data = datasets.create("sinusoid")
     maml = algorithms.create("maml", model=models.create("mlp", seed=0), lr=0.01)
-    budget = {"iterations": args.iterations, "meta_batch": 25, "meta_lr": 1e-3, "validate_every": args.iterations}
-    result = meta_train(maml, data, ways=1, shots=10, queries=10, **budget, engine="vmap", compile=args.compile)
+    budget = {"iterations": args.iterations, "meta_batch": 25, "meta_lr": 3e-3, "schedule": "cosine"}
+    budget |= {"validate_every": args.iterations, "engine": "vmap", "compile": not args.eager}
+    result = meta_train(maml, data, ways=1, shots=10, queries=10, **budget)
     print(f"{result.iterations} iterations took {result.seconds:.0f} s. On {args.episodes} new waves:")
     for points in (5, 10):
         for steps, published in PUBLISHED.items():
