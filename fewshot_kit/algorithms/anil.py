@@ -88,7 +88,7 @@ class ANIL(SplitAtHead):
 
     def _adapted(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
-    ) -> tuple[Tensors, Tensors]:
+    ) -> list[tuple[Tensors, Tensors]]:
         if not self._closed_form:
             return super()._adapted(x, y, parameters, buffers, order)
         features = self._features(x, order)
@@ -109,7 +109,7 @@ class ANIL(SplitAtHead):
         solved = start + ridge(features, targets - features @ start.T, self.log_penalty.exp()).T
         if bias in parameters:
             moved[bias], solved = solved[:, -1], solved[:, :-1]
-        return moved | {weight: solved}, buffers
+        return [(moved | {weight: solved}, buffers)]
 
     def clone(self) -> FrozenLearner:
         """A learner on higher that freezes the body, with `adapt(loss)` and `forward`."""

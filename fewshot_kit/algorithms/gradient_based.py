@@ -87,10 +87,14 @@ class GradientBased(Algorithm):
 
         Works under `no_grad` and `inference_mode` too; the state then carries no graph.
         """
+        return self._states(x, y, last=1)[0]
+
+    def _states(self, x: Tensor, y: Tensor, last: int) -> list[dict[str, Any]]:
+        """The states after each of the `last` steps that `_adapted` tells of."""
         differentiable = torch.is_grad_enabled()
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
-                return self.adapt(x.clone(), y.clone())
+                return self._states(x.clone(), y.clone(), last)
         parameters = self.initial()
         buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
         order = 0 if not differentiable else 1 if self.first_order else 2
@@ -100,7 +104,17 @@ class GradientBased(Algorithm):
             by_the_batch(self.model) if by_batch else running(self.model, batch_statistics=False),
             twice_differentiable(self.model),
         ):
-            parameters, buffers = self._adapted(x, y, parameters, buffers, order)
+            found = self._adapted(x, y, parameters, buffers, order)[-last:]
+        return [self._state(*each, x, differentiable) for each in found]
+
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> list[tuple[Tensors, Tensors]]:
+        """Adapted parameters and buffers: of the last step, and in front of it of as many as a subclass has use for."""
+        loss = self.support_loss(x, y, order)
+        return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
+
+    def _state(self, parameters: Tensors, buffers: Tensors, x: Tensor, differentiable: bool) -> dict[str, Any]:
         if not differentiable:
             parameters = {name: p.detach() for name, p in parameters.items()}
         state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
@@ -108,12 +122,6 @@ class GradientBased(Algorithm):
             with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
                 self._run(parameters, buffers, x)
         return state
-
-    def _adapted(
-        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
-    ) -> tuple[Tensors, Tensors]:
-        loss = self.support_loss(x, y, order)
-        return inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
         """What the inner loop descends, a function of the adapting parameters and the buffers.

@@ -14,7 +14,7 @@ from ..ranges import check_counts
 from ._registry import register
 from .gradient_based import GradientBased
 from .inner_loop import Loss, Tensors, inner_loop, sgd
-from .modes import batch_norms, by_the_batch, collected, running, twice_differentiable
+from .modes import batch_norms
 
 FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
 
@@ -110,13 +110,6 @@ class MAMLPlusPlus(GradientBased):
         """Names of all parameters but those of batch norm."""
         return set(self.adapting)
 
-    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
-        """Support set `[S, ...]`, `[S]` -> the state after the last step; its parameters include batch norm's there."""
-        if torch.is_inference_mode_enabled():
-            with torch.inference_mode(False), torch.no_grad():
-                return self.adapt(x.clone(), y.clone())
-        return self._states(x, y, 1)[-1]
-
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """The weighted sum of the query losses, and the query scores after the last step `[Q, classes]`."""
         states = self._states(episode.support_x, episode.support_y, len(self.importance))
@@ -124,40 +117,23 @@ class MAMLPlusPlus(GradientBased):
         losses = torch.stack([self.criterion(each, episode.query_y) for each in scores])
         return (self.importance[-len(losses) :] * losses).sum(), scores[-1]
 
-    def _states(self, x: Tensor, y: Tensor, last: int) -> list[dict[str, Any]]:
-        """The task's states after each of the last steps, as `GradientBased` describes them."""
-        differentiable = torch.is_grad_enabled()
-        order = 0 if not differentiable else 1 if self.first_order else 2
-        parameters = self.initial()
-        buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
-        by_batch = self.batch_norm != "running"
-        found: deque[tuple[Tensors, Tensors]] = deque(maxlen=last)
-        with (
-            torch.enable_grad(),
-            by_the_batch(self.model) if by_batch else running(self.model, batch_statistics=False),
-            twice_differentiable(self.model),
-        ):
-            loss = self.support_loss(x, y, order)
-            for step in range(self.steps):
-                rates, norms = self._at(step)
-                parameters, buffers = inner_loop(_with(norms, loss), parameters, buffers, sgd(rates), 1, order)
-                found.append(({**parameters, **norms}, buffers))
-        return [self._state(*each, x, differentiable) for each in found]
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> list[tuple[Tensors, Tensors]]:
+        """After each of the steps whose loss counts; the parameters include those of batch norm there."""
+        found: deque[tuple[Tensors, Tensors]] = deque(maxlen=len(self.importance))
+        loss = self.support_loss(x, y, order)
+        for step in range(self.steps):
+            rates, norms = self._at(step)
+            parameters, buffers = inner_loop(_with(norms, loss), parameters, buffers, sgd(rates), 1, order)
+            found.append(({**parameters, **norms}, buffers))
+        return list(found)
 
     def _at(self, step: int) -> tuple[Tensors, Tensors]:
         """The rates of a step, and what batch norm has there in place of the model's own, by parameter name."""
         row = min(step, len(self.rates) - 1)
         norms = {name: table[row - 1] for name, table in zip(self.norms, self.rows, strict=True)} if row else {}
         return dict(zip(self.adapting, self.rates[row].unbind(), strict=True)), norms
-
-    def _state(self, parameters: Tensors, buffers: Tensors, x: Tensor, differentiable: bool) -> dict[str, Any]:
-        if not differentiable:
-            parameters = {name: p.detach() for name, p in parameters.items()}
-        state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
-        if self.batch_norm == "support":
-            with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
-                self._run(parameters, buffers, x)
-        return state
 
     def figures(self) -> dict[str, float]:
         """The mean rate of every step, over the parameter tensors."""
