@@ -234,5 +234,5 @@ def test_what_cannot_be():
     assert algorithm.lr == 0.1
     with pytest.raises(InputError) as caught:
         algorithm.lr = 0.5
-    said = "MAML++ has learned its rates; lr is where they started, and cannot be replaced now."
+    said = "MAMLPlusPlus has learned its rates; lr is where they started, and cannot be replaced now."
     assert str(caught.value) == said

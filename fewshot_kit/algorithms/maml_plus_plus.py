@@ -12,15 +12,15 @@ from ..episodes import Episode
 from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
-from .gradient_based import GradientBased
 from .inner_loop import Loss, Tensors, inner_loop, sgd
+from .learned_rate import LearnedRate
 from .modes import batch_norms
 
 FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
 
 
 @register("maml_plus_plus")
-class MAMLPlusPlus(GradientBased):
+class MAMLPlusPlus(LearnedRate):
     """MAML++: learned rates and batch norms for every inner step, and at first a loss that counts every step.
 
     Rates: one for each step and parameter tensor, `rates` `[steps, tensors]` (LSLR). Batch norm: a weight and a bias
@@ -71,17 +71,6 @@ class MAMLPlusPlus(GradientBased):
         # Decided by how far training is, and so no part of what is saved.
         self.register_buffer("importance", beside.new_empty(0), persistent=False)
         self.anneal(0.0)
-
-    @property
-    def lr(self) -> float:
-        """Where the rates started."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        if "rates" in self._parameters:
-            raise InputError("MAML++ has learned its rates; lr is where they started, and cannot be replaced now.")
-        self._lr = value
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
-from .gradient_based import GradientBased
 from .inner_loop import Rule, Tensors
+from .learned_rate import LearnedRate
 
 P = 10  # of the preprocessing: magnitudes below e^-P are taken as they are, times e^P
 SMALL = 0.01  # the weights start within this of 0, so that the gates start from their biases alone
@@ -23,7 +23,7 @@ Memory = tuple[Tensor, Tensor, Tensor]
 
 
 @register("meta_lstm")
-class MetaLSTM(GradientBased):
+class MetaLSTM(LearnedRate):
     """The inner loop's update rule is learned: an LSTM decides every parameter's step and decay from its gradient.
 
     Each parameter goes through the same two layers, with a state of its own. The first is an LSTM of `hidden` units
@@ -60,17 +60,6 @@ class MetaLSTM(GradientBased):
             for weight in (*self.first.parameters(), self.gates.weight):
                 weight.uniform_(-SMALL, SMALL)
             self.gates.bias.copy_(beside.new_tensor([math.log(lr / (1 - lr)), OPEN]))
-
-    @property
-    def lr(self) -> float:
-        """Where the input gate started."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        if "gates" in self._modules:
-            raise InputError("MetaLSTM has learned its rule; lr is where it started, and cannot be replaced now.")
-        self._lr = value
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

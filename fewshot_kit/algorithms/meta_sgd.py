@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from .. import compat
-from ..errors import InputError
 from ._registry import register
-from .gradient_based import GradientBased
 from .inner_loop import Rule, sgd
+from .learned_rate import LearnedRate
 
 
 @register("meta_sgd")
-class MetaSGD(GradientBased):
+class MetaSGD(LearnedRate):
     """MAML with a learned rate for every element of every parameter (equation 2): direction and size of the step.
 
     Takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False)`, and gives its learner.
@@ -31,17 +30,6 @@ class MetaSGD(GradientBased):
             nn.Parameter(torch.full_like(parameter, lr), requires_grad=parameter.requires_grad)
             for parameter in model.parameters()
         )
-
-    @property
-    def lr(self) -> float:
-        """Where the rates started."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        if "rates" in self._modules:
-            raise InputError("MetaSGD has learned its rates; lr is where they started, and cannot be replaced now.")
-        self._lr = value
 
     def rule(self) -> Rule:
         """Gradient descent at the learned rates."""
