@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from command_line import CommandLine
 from small_runs import centroids, maml, train
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,6 +50,17 @@ def uninterrupted(request, tmp_path_factory):
     algorithm = request.param()
     result = train(algorithm, run=run, iterations=10)
     return request.param, algorithm, result, run
+
+
+@pytest.fixture(scope="module")
+def navigation() -> Iterator[ModuleType]:
+    """The example's part of environment, policy and walks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        import navigation
+
+        yield navigation
+        sys.modules.pop("navigation")
 
 
 @pytest.fixture
