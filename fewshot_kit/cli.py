@@ -77,7 +77,6 @@ def build_parser() -> argparse.ArgumentParser:
     listing = command("list", commands.list_names, "What there is by name.")
     listing.add_argument("kind", nargs="?", choices=["models", "algorithms", "datasets"], help="(default: all)")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*maml*'")
-
     listing.add_argument(
         "--for",
         dest="suited_to",
