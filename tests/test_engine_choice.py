@@ -1,5 +1,7 @@
 """Which engine is taken, why, and what is refused."""
 
+import re
+
 import pytest
 import torch
 from engine_world import Branching, build, maml, meta_batch
@@ -39,6 +41,41 @@ def test_auto_goes_to_the_loop_where_vmap_cannot():
     assert choice.why == "vmap cannot run it: control flow that depends on values in Branching does not vectorise"
     assert engines.usual(algorithms.create("maml", model=Branching().double()), meta_batch()).engine == "loop"
     assert engines.usual(algorithms.create("maml", model=build("mlp", torch.float64)), meta_batch()).engine == "vmap"
+
+
+class Doubled(torch.autograd.Function):
+    """2 x, but 3 x under `vmap`."""
+
+    @staticmethod
+    def forward(x):
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g
+
+    @staticmethod
+    def vmap(info, in_dims, x):
+        return 3 * x, in_dims[0]
+
+
+def test_auto_goes_to_the_loop_where_vmap_is_fast_and_wrong(monkeypatch):
+    monkeypatch.setattr(
+        "fewshot_kit.engines.choice._seconds", lambda choice, *_: {"loop": 3.0, "vmap": 1.0}[choice.engine]
+    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(196, 3)).double()
+    choice = engines.choose(algorithms.create("maml", model=model), meta_batch())
+    assert (
+        choice.engine == "vmap" and choice.why == "measured on 5 episodes: loop on 1 worker 3000.0 ms, vmap 1000.0 ms"
+    )
+    model.register_forward_hook(lambda module, inputs, output: Doubled.apply(output))
+    choice = engines.choose(algorithms.create("maml", model=model), meta_batch())
+    assert choice.engine == "loop"
+    assert re.fullmatch(r"vmap gets it wrong: its gradient is \S+ off that of the loop", choice.why)
 
 
 def test_what_has_no_second_derivative_is_named():

@@ -146,11 +146,12 @@ class Split(Dataset[tuple[Tensor, int]]):
         x = self.gather(_flat(parts), _flat(turned), device)
         support, query = x.split([parts[0].numel(), parts[1].numel()])
         label = torch.arange(ways, device=x.device)[:, None]
+        support_y, query_y = (label.expand(-1, each).flatten().expand(meta_batch, -1) for each in (shots, queries))
         return Episode(
             support.view(meta_batch, ways * shots, *self.example_shape),
-            label.repeat(meta_batch, 1, shots).flatten(1),
+            support_y.contiguous(),
             query.view(meta_batch, ways * queries, *self.example_shape),
-            label.repeat(meta_batch, 1, queries).flatten(1),
+            query_y.contiguous(),
         )
 
     def tasks(

@@ -110,8 +110,7 @@ def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
     choice = Choice("loop", workers=loop.usual_workers(algorithm))
     if loop.convolutional_on_cpu(algorithm):
         return choice
-    few = Episode(*(tensor[:2] for tensor in episodes))
-    return choice if _failure(Choice("vmap"), algorithm, few, Choice.predict) else Choice("vmap")
+    return choice if _failure(Choice("vmap"), algorithm, _few(episodes), Choice.predict) else Choice("vmap")
 
 
 def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, tasks: int) -> None:
@@ -144,7 +143,7 @@ def _measured(algorithm: Algorithm, episodes: Episode, chunk: int | None, worker
         return replace(looped, why="workers were asked for")
     small = chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm)
     mapped = Choice("vmap", chunk=min(SMALL_CHUNK, tasks) if small else chunk)
-    failure = _failure(mapped, algorithm, episodes, Choice.run) or _disagreement(algorithm, episodes)
+    failure = _failure(mapped, algorithm, _few(episodes), Choice.run)
     if failure:
         return replace(looped, why=f"vmap cannot run it: {failure}")
     probe = copy.deepcopy(algorithm)
@@ -153,9 +152,15 @@ def _measured(algorithm: Algorithm, episodes: Episode, chunk: int | None, worker
         rounds.append([_seconds(choice, probe, episodes) for choice in (looped, mapped)])
     # The least of the rounds: other work on the machine only ever adds.
     by_loop, by_vmap = (min(column) for column in zip(*rounds, strict=True))
-    said = f"{looped.name} {1e3 * by_loop:.1f} ms, {mapped.name} {1e3 * by_vmap:.1f} ms"
-    chosen = mapped if by_vmap < CLEARLY * by_loop else looped
-    return replace(chosen, why=f"measured on {tasks} episodes: {said}")
+    said = f"measured on {tasks} episodes: {looped.name} {1e3 * by_loop:.1f} ms, {mapped.name} {1e3 * by_vmap:.1f} ms"
+    if by_vmap >= CLEARLY * by_loop:
+        return replace(looped, why=said)
+    wrong = _disagreement(algorithm, episodes)
+    return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(mapped, why=said)
+
+
+def _few(episodes: Episode) -> Episode:
+    return Episode(*(tensor[:2] for tensor in episodes))
 
 
 def _adapts_convolutions(algorithm: Algorithm) -> bool:
@@ -195,7 +200,7 @@ def _disagreement(algorithm: Algorithm, episodes: Episode) -> str | None:
     """
     probe = copy.deepcopy(algorithm).double().eval()  # without dropout
     shown = episodes.support_x.shape[1]
-    few = [tensor[:2, :shown].double() if tensor.is_floating_point() else tensor[:2, :shown] for tensor in episodes]
+    few = [tensor[:, :shown].double() if tensor.is_floating_point() else tensor[:, :shown] for tensor in _few(episodes)]
     try:
         one, other = (choice.run(probe, Episode(*few)) for choice in (Choice("vmap"), Choice("loop", workers=1)))
     except (RuntimeError, KitError):  # a model may be bound to its dtype or mode: then there is nothing to compare

@@ -41,10 +41,10 @@ class Program:
         return combined([self._part(algorithm, part) for part in chunks(episodes, chunk)])
 
     def _part(self, algorithm: Algorithm, episodes: Episode) -> Result:
-        tensors = [tensor.detach() for tensor in (*algorithm.parameters(), *algorithm.buffers())]
-        moving = [parameter.requires_grad for parameter in algorithm.parameters()]
-        modes = [module.training for module in algorithm.modules()]
-        key = (*((tensor.shape, tensor.dtype, tensor.device) for tensor in (*tensors, *episodes)), *moving, *modes)
+        own = [*algorithm.parameters(), *algorithm.buffers()]
+        kinds = ((tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad) for tensor in (*own, *episodes))
+        key = (*kinds, *(module.training for module in algorithm.modules()))
+        tensors = [tensor.detach() for tensor in own]
         if key not in self.steps:
             started = time.perf_counter()
             with warnings.catch_warnings():
