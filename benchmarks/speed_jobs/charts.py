@@ -63,7 +63,7 @@ def _ratios(results: dict[str, Section], jobs: dict[str, Job], path: Path) -> No
 def _growth(results: dict[str, Section], jobs: dict[str, Job], path: Path) -> None:
     section = results[path.stem]
     figure = _figure(9, 3.4)
-    panels = figure.subplots(1, len(section["axes"]), squeeze=False)[0]
+    panels = figure.subplots(1, len(section["axes"]), squeeze=False, sharey=True)[0]
     for axes, (axis, points) in zip(panels, section["axes"].items(), strict=True):
         for number, who in enumerate(points[0]["contestants"]):
             timed = [(point["value"], point["contestants"][who].get("seconds")) for point in points]
