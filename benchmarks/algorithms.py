@@ -1,7 +1,7 @@
 """Regenerates the table of every algorithm: `python benchmarks/algorithms.py`.
 
-Every algorithm has one small budget of tasks on Omniglot, and the two baselines one of none; options are the default
-ones but where a few short trials said otherwise.
+Every algorithm has one small budget of tasks on Omniglot and a smaller one on its Futurama alphabet, and the two
+baselines one of none; options are the default ones but where a few short trials said otherwise.
 What comes out is also what `algorithms.suggest` and `fewshot-kit list algorithms --for` look their answers up in.
 Cells are kept and gone on with as those of `accuracy.py`; run two halves side by side with one thread each.
 """
@@ -32,6 +32,9 @@ OMNIGLOT = Recipe(
     meta_lr=0.003,
     validations=2,
 )
+FUTURAMA = dataclasses.replace(
+    OMNIGLOT, dataset="futurama", dataset_options={"rotations": "classes"}, shots=5, iterations=200, meta_batch=4
+)
 # Options and whatever else is not as above, for each.
 OPTIONS: dict[str, dict[str, Any]] = {
     "anil": {},
@@ -40,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cavia": {"algorithm_options": {"lr": 10.0}},
     "finetune": {},
     "fomaml": {},
-    "imaml": {"algorithm_options": {"lr": 0.5, "steps": 5, "penalty": 0.5, "cg_steps": 3}},
+    "imaml": {},
     "mann": {},
     "maml": {},
     "maml_plus_plus": {},
@@ -57,7 +60,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 UNTRAINED = ("finetune", "nearest_centroid")
 CELLS = {
-    f"{name}-omniglot": dataclasses.replace(OMNIGLOT, **{"algorithm": name, **OPTIONS[name]}) for name in OPTIONS
+    f"{name}-{setting.dataset}": dataclasses.replace(setting, **{"algorithm": name, **OPTIONS[name]})
+    for setting in (OMNIGLOT, FUTURAMA)
+    for name in OPTIONS
 } | {f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0) for name in UNTRAINED}
 
 

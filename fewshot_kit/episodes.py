@@ -51,10 +51,13 @@ def split(x: Tensor, y: Tensor, shots: int) -> Episode:
         raise InputError(
             f"Class {few[0]} has {int(counts[few[0]])} examples: too few for {shots} shots and at least one query."
         )
-    # How many examples of its own class come before each example.
-    rank = (y[:, None].eq(y[None, :]) & torch.ones(len(y), len(y), dtype=torch.bool, device=y.device).tril(-1)).sum(1)
-    support = rank < shots
+    support = presentations(y) <= shots
     return Episode(x[support], y[support], x[~support], y[~support])
+
+
+def presentations(y: Tensor) -> Tensor:
+    """How many times the class of each has come by then: class indices `[..., L]` -> 1, 2, ... `[..., L]`."""
+    return (y[..., :, None] == y[..., None, :]).tril().sum(-1)
 
 
 def relabel(labels: Sequence[Hashable] | Tensor) -> tuple[Tensor, list[Hashable]]:

@@ -1,5 +1,8 @@
 """The implicit meta-gradient against an unrolled one, where the inner loop has converged."""
 
+import functools
+
+import numpy as np
 import pytest
 import torch
 from test_gradients import batch, network
@@ -34,11 +37,29 @@ def unrolled(model, task, penalty, lr, steps):
 def test_the_implicit_gradient_is_the_unrolled_one_at_convergence(engine):
     (task,) = unstack(batch(1))
     expected, slopes = unrolled(linear(), task, penalty=0.5, lr=0.3, steps=300)
-    imaml = algorithms.create("imaml", model=linear(), lr=0.3, steps=300, penalty=0.5, cg_steps=25)
+    imaml = algorithms.create("imaml", model=linear(), lr=0.3, steps=300, penalty=0.5, cg_steps=25, damping=0)
     losses, _ = engines.meta_backward(imaml, batch(1), engine)
     torch.testing.assert_close(losses[0], expected, rtol=1e-9, atol=0)
     for parameter, slope in zip(imaml.parameters(), slopes, strict=True):
         torch.testing.assert_close(parameter.grad, slope, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("damping", [0.0, 3.0])
+def test_what_the_solver_solves(damping):
+    (task,) = unstack(batch(1))
+    imaml = algorithms.create("imaml", model=linear(), lr=0.3, steps=2, penalty=0.5, cg_steps=25, damping=damping)
+    imaml.loss(task)[0].backward()
+    found = torch.cat([p.grad.flatten() for p in imaml.parameters()]).numpy()
+    state = imaml.adapt(task.support_x, task.support_y)["parameters"]
+    there = torch.cat([state["weight"].flatten(), state["bias"]]).detach()
+
+    def loss(flat, x, y):
+        return F.cross_entropy(F.linear(x, flat[:18].view(3, 6), flat[18:]), y)
+
+    slopes = torch.func.grad(loss)(there, task.query_x, task.query_y).numpy()
+    support = functools.partial(loss, x=task.support_x, y=task.support_y)
+    curvature = torch.autograd.functional.hessian(support, there).numpy()
+    np.testing.assert_allclose(found, np.linalg.solve(np.eye(21) + curvature / (0.5 + damping), slopes), rtol=1e-7)
 
 
 def test_a_few_conjugate_steps_come_near():
@@ -46,7 +67,8 @@ def test_a_few_conjugate_steps_come_near():
     _, slopes = unrolled(linear(), task, penalty=2.0, lr=0.2, steps=200)
     errors = []
     for cg_steps in (1, 3, 6):
-        imaml = algorithms.create("imaml", model=linear(), lr=0.2, steps=200, penalty=2.0, cg_steps=cg_steps)
+        options = {"lr": 0.2, "steps": 200, "penalty": 2.0, "cg_steps": cg_steps, "damping": 0}
+        imaml = algorithms.create("imaml", model=linear(), **options)
         engines.meta_backward(imaml, batch(1), "loop")
         errors.append(sum((p.grad - s).norm().item() for p, s in zip(imaml.parameters(), slopes, strict=True)))
     assert errors[0] > errors[1] > errors[2]
@@ -74,7 +96,13 @@ def _nodes(function):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"penalty": 0.0}, "penalty is 0.0"), ({"cg_steps": 0}, "cg_steps is 0")]
+    ("options", "said"),
+    [
+        ({"penalty": 0.0}, "penalty is 0.0"),
+        ({"cg_steps": 0}, "cg_steps is 0"),
+        ({"damping": -1.0}, "damping is -1.0; it must be 0 or a positive number."),
+        ({"damping": float("nan")}, "damping is nan"),
+    ],
 )
 def test_options_out_of_range(options, said):
     with pytest.raises(InputError, match=said):

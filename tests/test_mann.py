@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from fewshot_kit import algorithms, engines, models
-from fewshot_kit.algorithms.mann import accuracy_by_presentation, presentations, shuffled
-from fewshot_kit.episodes import Episode
+from fewshot_kit.algorithms.mann import accuracy_by_presentation, shuffled
+from fewshot_kit.episodes import Episode, presentations
 from fewshot_kit.errors import InputError
 
 D, WAYS = 5, 3

@@ -59,23 +59,36 @@ def test_learned_rates_are_not_overwritten():
         algorithm.lr = 0.1
 
 
-def adapted_by_torch(task, steps, lr):
-    """Adam without momentum on a copy, on support and query together, by PyTorch's own optimiser."""
+def adapted_by_torch(task, steps, lr, parts=None):
+    """Adam without momentum on a copy, on support and query together, by PyTorch's own optimiser.
+
+    In turns on the examples whose numbers `parts` gives, where it gives any.
+    """
     model = copy.deepcopy(network()).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.0, 0.999))
-    for _ in range(steps):
+    x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
+    for step in range(steps):
+        part = parts[step % len(parts)] if parts else slice(None)
         optimizer.zero_grad()
-        x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
-        F.cross_entropy(model(x), y).backward()
+        F.cross_entropy(model(x[part]), y[part]).backward()
         optimizer.step()
     return model
 
 
+# Two support and three query examples of each of three classes, in the order of their classes: 15 in all.
+MINI_BATCHES = {
+    8: None,  # one batch
+    5: [[0, 2, 4, 1, 3], [5, 6, 9, 12, 7], [10, 13, 8, 11, 14]],  # the first of every class, the second ones and so on
+    6: [[0, 2, 4, 1, 3, 5, 6, 9], [12, 7, 10, 13, 8, 11, 14]],  # 15 in batches of at least 6
+}
+
+
+@pytest.mark.parametrize("size", MINI_BATCHES)
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
-def test_reptiles_gradient_is_the_way_to_the_adapted_parameters(engine):
-    algorithm = algorithms.create("reptile", model=network(), lr=0.01, steps=4)
+def test_reptiles_gradient_is_the_way_to_the_adapted_parameters(engine, size):
+    algorithm = algorithms.create("reptile", model=network(), lr=0.01, steps=4, batch=size)
     losses, scores = engines.meta_backward(algorithm, batch(), engine)
-    models = [adapted_by_torch(task, 4, 0.01) for task in unstack(batch())]
+    models = [adapted_by_torch(task, 4, 0.01, MINI_BATCHES[size]) for task in unstack(batch())]
     there = [dict(model.named_parameters()) for model in models]
     for name, parameter in algorithm.model.named_parameters():
         expected = torch.stack([parameter.detach() - one[name].detach() for one in there]).mean(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..episodes import Episode
+from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .gradient_based import GradientBased
@@ -21,13 +23,16 @@ class IMAML(GradientBased):
     """MAML by the implicit function theorem: the meta-gradient depends on where the inner loop ends, not on its path.
 
     The inner loop descends the support loss plus `penalty` / 2 times the squared distance to the initialisation
-    (equation 3). The meta-gradient solves (I + H / penalty) v = g, with H the support loss's Hessian and g the query
-    loss's slope there (lemma 1), by conjugate gradient (algorithm 2): memory does not grow with `steps`.
-    `GradientBased` describes the other options.
+    (equation 3). The meta-gradient solves (I + H / (penalty + damping)) v = g, with H the support loss's Hessian and g
+    the query loss's slope there, by conjugate gradient (algorithm 2): memory does not grow with `steps`. Without
+    damping it is the exact one of lemma 1, which a network whose H is far from positive does not learn by. The paper's
+    released code solves (2 I + H / (penalty + 10)) v = g, in direction the same as 22 here. `GradientBased` describes
+    the other options.
 
     Args:
         penalty: the paper's lambda.
         cg_steps: steps of conjugate gradient.
+        damping: what is added to `penalty` in the solver.
     """
 
     def __init__(
@@ -38,9 +43,10 @@ class IMAML(GradientBased):
         steps: int = 16,
         penalty: float = 2.0,
         cg_steps: int = 5,
+        damping: float = 22.0,
         **options: Any,
     ) -> None:
-        self.penalty, self.cg_steps = penalty, cg_steps
+        self.penalty, self.cg_steps, self.damping = penalty, cg_steps, damping
         super().__init__(model, lr, steps=steps, **options)
 
     def check(self) -> None:
@@ -48,6 +54,8 @@ class IMAML(GradientBased):
         super().check()
         check_rate(penalty=self.penalty)
         check_counts(cg_steps=self.cg_steps)
+        if not (math.isfinite(self.damping) and self.damping >= 0):
+            raise InputError(f"damping is {self.damping}; it must be 0 or a positive number.")
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
         """The support loss with the proximal term."""
@@ -84,12 +92,12 @@ class IMAML(GradientBased):
         return value.detach() + torch.stack(towards).sum(), scores.detach()
 
     def _solved(self, slopes: Tensors, curvature: Callable[[Tensors], Tensors]) -> Tensors:
-        """v with (I + H / penalty) v = slopes, by conjugate gradient."""
+        """v with (I + H / (penalty + damping)) v = slopes, by conjugate gradient."""
         solution = {name: torch.zeros_like(slope) for name, slope in slopes.items()}
         residual = direction = slopes
         size = _dot(residual, residual)
         for _ in range(self.cg_steps):
-            turned = _plus(direction, curvature(direction), 1 / self.penalty)
+            turned = _plus(direction, curvature(direction), 1 / (self.penalty + self.damping))
             step = size / (_dot(direction, turned) + TINY)
             solution, residual = _plus(solution, direction, step), _plus(residual, turned, -step)
             smaller = _dot(residual, residual)

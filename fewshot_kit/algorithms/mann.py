@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..episodes import Episode
+from ..episodes import Episode, presentations
 from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
@@ -189,11 +189,6 @@ def shuffled(x: Tensor) -> Tensor:
     places = torch.arange(1, values.shape[1] + 1, device=x.device)
     checksums = (values * places).sum(1) * MULTIPLIER % PRIME
     return torch.sort(checksums, stable=True).indices
-
-
-def presentations(y: Tensor) -> Tensor:
-    """How many times the class of each has come by then: labels `[..., L]` -> 1, 2, ... `[..., L]`."""
-    return (y[..., :, None] == y[..., None, :]).tril().sum(-1)
 
 
 def accuracy_by_presentation(scores: Tensor, y: Tensor) -> Tensor:

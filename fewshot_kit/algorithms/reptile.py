@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..episodes import Episode
+from ..episodes import Episode, presentations
+from ..ranges import check_counts
 from ._registry import register
 from .gradient_based import GradientBased
-from .inner_loop import Rule, adam
+from .inner_loop import Loss, Rule, Tensors, adam
 
 
 @register("reptile")
 class Reptile(GradientBased):
     """Moves the initialisation towards what each task makes of it. `GradientBased` describes the other options.
 
-    The inner loop is Adam without momentum, as in the paper's own experiments. In meta-training it sees the whole
-    episode, support and query (algorithm 1 knows one training set a task); a new task is adapted to on its support set.
+    The inner loop is Adam without momentum on mini-batches, as in the paper's own experiments: what is learned from is
+    that a step on some examples also helps on others (section 5). In meta-training it sees the whole episode, support
+    and query (algorithm 1 knows one training set a task); a new task is adapted to on its support set.
+
+    Args:
+        batch: examples in a mini-batch, or a few more where they do not divide evenly. Those of a task are taken in
+            turns, the first ones of every class before the second ones.
     """
 
-    def __init__(self, model: nn.Module, lr: float = 0.003, *, steps: int = 8, **options: Any) -> None:
+    def __init__(self, model: nn.Module, lr: float = 0.003, *, steps: int = 8, batch: int = 10, **options: Any) -> None:
+        self.batch = batch
         super().__init__(model, lr, first_order=True, steps=steps, **options)
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_counts(batch=self.batch)
 
     def rule(self) -> Rule:
         """Adam with beta1 = 0, at the rate `lr`."""
         return adam(self.lr, betas=(0.0, 0.999))
+
+    def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
+        """The loss of one mini-batch after the other."""
+        count = max(1, len(y) // self.batch)
+        turn = torch.arange(len(y), device=y.device) if y.is_floating_point() else presentations(y).argsort(stable=True)
+        parts = zip(x[turn].tensor_split(count), y[turn].tensor_split(count), strict=True)
+        losses = itertools.cycle([super(Reptile, self).support_loss(*part, order) for part in parts])
+
+        def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
+            return next(losses)(parameters, buffers)
+
+        return loss
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """Half the squared distance to the task's parameters, whose gradient is Reptile's theta - theta'.
