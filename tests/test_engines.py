@@ -6,7 +6,7 @@ from engine_world import NETWORKS, assert_same, batch_for, build, gradients, mam
 from torch import nn
 from torch.nn import functional as F
 
-from fewshot_kit import Algorithm, algorithms, engines, models
+from fewshot_kit import algorithms, engines
 from fewshot_kit.algorithms.batch_norm import by_its_batch
 from fewshot_kit.engines import loop, vmap
 from fewshot_kit.episodes import Episode, unstack
@@ -122,25 +122,6 @@ def test_vmap_draws_dropout_for_each_task():
     losses = gradients(algorithm.train(), same, "vmap")[0]
     assert len(losses.unique()) == 3
     assert len(gradients(algorithm.eval(), same, "vmap")[0].unique()) == 1
-
-
-class Moving(Algorithm):
-    """Runs its model as any module runs, so that every task moves the running statistics."""
-
-    def adapt(self, x, y):
-        features = self.model(x)
-        return torch.stack([features[y == label].mean(0) for label in range(3)])
-
-    def predict(self, state, x):
-        return -torch.cdist(self.model(x), state)
-
-
-def test_moved_buffers_are_not_lost(threads):
-    threads(3)
-    algorithm = Moving(models.create("conv4", ways=3, hidden=4, image_size=14, seed=0).double()).train()
-    gradients(algorithm, meta_batch())
-    counts = [b for n, b in algorithm.named_buffers() if n.endswith("num_batches_tracked")]
-    assert all(count == 2 * 5 for count in counts)
 
 
 def test_vmap_gives_every_task_buffers_of_its_own():

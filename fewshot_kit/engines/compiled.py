@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map_only
 
 from ..algorithms import Algorithm
 from ..episodes import Episode
-from .results import Result, combined, differentiated
+from .results import Result, combined, differentiated, movable
 from .vmap import Losses, chunks, vectorised
 
 Tensors = list[Tensor]
@@ -60,13 +61,15 @@ def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode) -> Step
     named = dict(module.named_parameters())
     moving = [name for name, parameter in named.items() if parameter.requires_grad]
     names = [*named, *(name for name, _ in module.named_buffers())]
+    moves = list(movable(algorithm))
 
     # Plain lists in and out: a program of a fraction of a millisecond feels every dictionary that is taken apart.
-    def step(tensors: Tensors, episodes: Tensors) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    def step(tensors: Tensors, episodes: Tensors) -> tuple[Tensor, Tensor, list[Tensor | None], Tensors]:
         given = dict(zip(names, tensors, strict=True))
         leaves = {name: given[name].detach().requires_grad_() for name in moving}
-        losses, scores = vectorised(module, Episode(*episodes), {**given, **leaves})
-        return differentiated(losses, scores, list(leaves.values()))
+        (losses, scores), moved = vectorised(module, Episode(*episodes), {**given, **leaves})
+        found = differentiated(losses, scores, list(leaves.values()))
+        return found.losses, found.scores, found.gradients, list(moved.values())
 
     recorded = make_fx(step)(tensors, list(episodes))
     on_gpu = episodes.support_x.device.type == "cuda"
@@ -75,11 +78,12 @@ def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode) -> Step
 
     def run(tensors: Tensors, episodes: Tensors) -> Result:
         with torch.no_grad():
-            if not on_gpu:
-                return Result(*program(tensors, episodes))
-            torch.compiler.cudagraph_mark_step_begin()
-            # A CUDA graph writes to the same memory every time it runs.
-            losses, scores, gradients = program(tensors, episodes)
-            return Result(losses.clone(), scores.clone(), [None if g is None else g.clone() for g in gradients])
+            if on_gpu:
+                torch.compiler.cudagraph_mark_step_begin()
+            found = program(tensors, episodes)
+            if on_gpu:  # a CUDA graph writes to the same memory every time it runs
+                found = tree_map_only(Tensor, Tensor.clone, found)
+            losses, scores, gradients, moved = found
+            return Result(losses, scores, gradients, dict(zip(moves, moved, strict=True)))
 
     return run

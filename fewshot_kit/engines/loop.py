@@ -19,7 +19,7 @@ from ..algorithms.modes import kept_modes, twice_differentiable
 from ..episodes import Episode, unstack
 from ..ranges import check_counts
 from .copies import Copies
-from .results import Result, combined, one_by_one
+from .results import Result, combined, one_by_one, restored
 
 Part = TypeVar("Part")
 
@@ -33,7 +33,7 @@ def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None, cop
     """
     parts = _on_workers(algorithm, episodes, workers, copies or Copies(), one_by_one)
     losses, scores = (_in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
-    return Result(losses, scores, combined(parts).gradients)
+    return combined(parts)._replace(losses=losses, scores=scores)
 
 
 def predict(
@@ -41,13 +41,16 @@ def predict(
 ) -> Tensor:
     """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
 
-    def scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
-        with torch.no_grad():
-            return torch.stack(
-                [algorithm.predict(algorithm.adapt(e.support_x, e.support_y), e.query_x) for e in episodes]
-            )
+    return _in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), _scores))
 
-    return _in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), scores))
+
+def _scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
+    found = []
+    for episode in episodes:
+        with torch.no_grad(), restored(algorithm):
+            state = algorithm.adapt(episode.support_x, episode.support_y)
+            found.append(algorithm.predict(state, episode.query_x))
+    return torch.stack(found)
 
 
 def usual_workers(algorithm: Algorithm) -> int:
@@ -81,8 +84,8 @@ def _on_workers(
 ) -> list[Part]:
     """What `several` gives for each worker's share: worker i has episodes i, i + n, i + 2n and so on.
 
-    Workers are right only where the order of the episodes does not matter: if one of them has drawn random numbers
-    or moved a buffer, all are run again one by one.
+    Workers are right only where the order of the episodes does not matter: if one of them has drawn random numbers,
+    all are run again one by one.
     """
     if workers is not None:
         check_counts(workers=workers)
@@ -91,7 +94,7 @@ def _on_workers(
         return [several(algorithm, unstack(episodes))]
     random = torch.get_rng_state()
     parts = _together(algorithm, episodes, count, copies, several)
-    if parts is None or not torch.equal(random, torch.get_rng_state()):
+    if not torch.equal(random, torch.get_rng_state()):
         torch.set_rng_state(random)
         return [several(algorithm, unstack(episodes))]
     return parts
@@ -103,8 +106,8 @@ def _together(
     count: int,
     copies: Copies,
     several: Callable[[Algorithm, Sequence[Episode]], Part],
-) -> list[Part] | None:
-    """Each worker's part, or None where an episode has moved a buffer."""
+) -> list[Part]:
+    """Each worker's part."""
     # `functional_call` changes the module while it runs, so every worker needs a copy of its own.
     each = copies.of(algorithm, count)
     if _takes_channels_last(each[0], episodes):
@@ -123,14 +126,12 @@ def _together(
     try:
         # The choice of kernels belongs to the process: made here once, what the workers choose again changes nothing.
         with twice_differentiable(algorithm.model), ThreadPoolExecutor(count, "episodes") as pool:
-            parts = list(pool.map(work, each, [tasks[number::count] for number in range(count)]))
+            return list(pool.map(work, each, [tasks[number::count] for number in range(count)]))
     except BaseException:
         copies.forget()
         raise
     finally:
         torch.set_num_threads(threads)
-    buffers = list(algorithm.buffers())
-    return parts if all(all(map(torch.equal, buffers, one.buffers())) for one in each) else None
 
 
 def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:

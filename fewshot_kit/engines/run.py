@@ -17,7 +17,10 @@ def meta_backward(
     chunk: int | None = None,
     workers: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Add the mean meta-gradient of a meta-batch to every `.grad`.
+    """Add the mean meta-gradient of a meta-batch to every `.grad`, and move the buffers that its episodes move.
+
+    Every episode finds the buffers as they were before the meta-batch, whatever engine runs it. What is of floating
+    point, such as batch norm's running statistics, then goes by the mean of the moves; a count goes by their sum.
 
     Args:
         algorithm: what is meta-trained.
@@ -39,4 +42,7 @@ def meta_backward(
         if total is not None:
             mean = total / len(result.losses)
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
+    for name, total in result.moves.items():
+        buffer = algorithm.get_buffer(name).detach()
+        buffer.add_(total / len(result.losses) if buffer.is_floating_point() else total)
     return result.losses, result.scores

@@ -12,7 +12,7 @@ from torch.func import functional_call, vmap
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from .norms import PlainNorms
-from .results import Result, combined, differentiated, trainable
+from .results import Result, combined, differentiated, movable, move, trainable
 
 
 def run(algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Result:
@@ -23,15 +23,15 @@ def run(algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Re
     """
     parts: list[Result] = []
     for part in chunks(episodes, chunk):
-        losses, scores = vectorised(Losses(algorithm), part, {})
-        parts = [combined([*parts, differentiated(losses, scores, trainable(algorithm))])]
+        (losses, scores), moves = vectorised(Losses(algorithm), part, {})
+        parts = [combined([*parts, differentiated(losses, scores, trainable(algorithm), moves)])]
     return parts[0]
 
 
 def predict(algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Tensor:
     """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
     with torch.no_grad():
-        return torch.cat([vectorised(_Scores(algorithm), part, {}) for part in chunks(episodes, chunk)])
+        return torch.cat([vectorised(_Scores(algorithm), part, {})[0] for part in chunks(episodes, chunk)])
 
 
 def chunks(episodes: Episode, chunk: int | None) -> Iterator[Episode]:
@@ -61,14 +61,22 @@ class _Scores(nn.Module):
         return self.algorithm.predict(state, episode.query_x)
 
 
-def vectorised(module: nn.Module, episodes: Episode, tensors: dict[str, Tensor]) -> Any:
-    """What the module gives for every episode, with `tensors` by name in place of its parameters and buffers."""
-    # A buffer that is written to needs as many copies as there are episodes; they are thrown away.
-    tasks = len(episodes.support_x)
-    buffers = {name: torch.stack([tensors.get(name, buffer)] * tasks) for name, buffer in module.named_buffers()}
+def vectorised(
+    module: Losses | _Scores, episodes: Episode, tensors: dict[str, Tensor]
+) -> tuple[Any, dict[str, Tensor]]:
+    """What the module gives for every episode, with `tensors` by name in place of its parameters and buffers; and by
+    what the episodes moved the algorithm's buffers, in all.
+    """
+    before = {name: tensors.get(name, buffer) for name, buffer in module.named_buffers()}
+    # A buffer that is written to needs as many copies as there are episodes.
+    copies = {name: torch.stack([buffer] * len(episodes.support_x)) for name, buffer in before.items()}
 
-    def one(buffers: dict[str, Tensor], episode: Episode) -> Any:
+    def one(buffers: dict[str, Tensor], episode: Episode) -> tuple[Any, dict[str, Tensor]]:
+        given = {**tensors, **buffers}
         with PlainNorms():
-            return functional_call(module, {**tensors, **buffers}, (episode,))
+            found = functional_call(module, given, (episode,))
+        return found, {name: given[name].detach() for name in buffers}
 
-    return vmap(one, randomness="different")(buffers, episodes)
+    found, after = vmap(one, randomness="different")(copies, episodes)
+    names = movable(module.algorithm)
+    return found, {name: move(before[f"algorithm.{name}"], after[f"algorithm.{name}"]).sum(0) for name in names}
