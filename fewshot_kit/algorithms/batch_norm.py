@@ -22,20 +22,25 @@ _forward, _backward = torch.ops.aten.native_batch_norm, torch.ops.aten.native_ba
 
 
 def by_its_batch(layer: _BatchNorm, x: Tensor) -> Tensor:
-    """What the layer gives in training mode, `[N, C, ...]` -> the same shape; running statistics are left alone."""
+    """What the layer gives in training mode, `[N, C, ...]` -> the same shape; its batches are not counted, and its
+    running statistics are moved only where it tracks them.
+    """
+    stored = (layer.running_mean, layer.running_var) if layer.track_running_stats else (None, None)
+    momentum = 0.1 if layer.momentum is None else layer.momentum  # the mean of all batches would need their count
     images = x.dim() > 2 and x.device.type == "cpu" and layer.affine and x.dtype == layer.weight.dtype
     # `torch.func` and small inputs are served better by the operators as they are.
     if not images or not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        return F.batch_norm(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
+        return F.batch_norm(x, *stored, layer.weight, layer.bias, True, momentum, layer.eps)
     if x.numel() == x.shape[1]:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(x.shape)}")
-    return _ByBatch.apply(x, layer.weight, layer.bias, layer.eps)  # type: ignore[no-untyped-call]
+    return _ByBatch.apply(x, layer.weight, layer.bias, *stored, momentum, layer.eps)  # type: ignore[no-untyped-call]
 
 
 class _ByBatch(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        y, mean, inverse = _forward(x, weight, bias, None, None, True, 0.0, eps)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> Tensor:
+        *stored, momentum, eps = options
+        y, mean, inverse = _forward(x, weight, bias, *stored, True, momentum, eps)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.eps = eps
         return y
@@ -45,8 +50,10 @@ class _ByBatch(torch.autograd.Function):
         (g,) = gradients
         x, weight, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_ByBatchBackward.apply(g, x, weight, mean, inverse, ctx.eps), None  # type: ignore[no-untyped-call]
-        return *_backward(g, x, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3), None
+            found = _ByBatchBackward.apply(g, x, weight, mean, inverse, ctx.eps)  # type: ignore[no-untyped-call]
+        else:
+            found = _backward(g, x, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3)
+        return *found, None, None, None, None
 
 
 class _ByBatchBackward(torch.autograd.Function):

@@ -87,25 +87,29 @@ class GradientBased(Algorithm):
 
         Works under `no_grad` and `inference_mode` too; the state then carries no graph.
         """
-        return self._states(x, y, last=1)[0]
-
-    def _states(self, x: Tensor, y: Tensor, last: int) -> list[dict[str, Any]]:
-        """The states after each of the `last` steps that `_adapted` tells of."""
-        differentiable = torch.is_grad_enabled()
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
-                return self._states(x.clone(), y.clone(), last)
+                return self.adapt(x.clone(), y.clone())
+        return self._state(self._steps(x, y)[-1], x)
+
+    def _steps(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
+        """What `_adapted` finds from the model's own parameters and buffers."""
+        differentiable = torch.is_grad_enabled()
         parameters = self.initial()
         buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
         order = 0 if not differentiable else 1 if self.first_order else 2
-        by_batch = self.batch_norm != "running"
-        with (
-            torch.enable_grad(),
-            by_the_batch(self.model) if by_batch else running(self.model, batch_statistics=False),
-            twice_differentiable(self.model),
-        ):
-            found = self._adapted(x, y, parameters, buffers, order)[-last:]
-        return [self._state(*each, x, differentiable) for each in found]
+        with torch.enable_grad(), self._adapting(), twice_differentiable(self.model):
+            return self._adapted(x, y, parameters, buffers, order)
+
+    def _adapting(self) -> contextlib.AbstractContextManager[None]:
+        """How batch norm runs on a support set."""
+        if self.batch_norm == "running":
+            return running(self.model, batch_statistics=False)
+        return by_the_batch(self.model)
+
+    def _predicting(self) -> contextlib.AbstractContextManager[None]:
+        """How batch norm runs on queries, but for the policy `support`, which puts its own results in their place."""
+        return running(self.model, batch_statistics=self.batch_norm == "transductive")
 
     def _adapted(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
@@ -114,8 +118,10 @@ class GradientBased(Algorithm):
         loss = self.support_loss(x, y, order)
         return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
 
-    def _state(self, parameters: Tensors, buffers: Tensors, x: Tensor, differentiable: bool) -> dict[str, Any]:
-        if not differentiable:
+    def _state(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
+        """What a task that has adapted to the support images `x` is remembered by."""
+        parameters, buffers = adapted
+        if not torch.is_grad_enabled():
             parameters = {name: p.detach() for name, p in parameters.items()}
         state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
         if self.batch_norm == "support":
@@ -138,12 +144,16 @@ class GradientBased(Algorithm):
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""
+        return self._scored(state, x)[0]
+
+    def _scored(self, state: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensors]:
+        """The scores, and the buffers after the forward pass."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(running(self.model, batch_statistics=self.batch_norm == "transductive"))
+            stack.enter_context(self._predicting())
             stack.enter_context(twice_differentiable(self.model))
             if self.batch_norm == "support":
                 stack.enter_context(normalised_by(self.model, state["statistics"]))
-            return self._run(state["parameters"], state["buffers"], x)[0]
+            return self._run(state["parameters"], state["buffers"], x)
 
     def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
         # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.

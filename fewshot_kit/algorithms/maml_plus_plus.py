@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import contextlib
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ..ranges import check_counts
 from ._registry import register
 from .inner_loop import Loss, Tensors, inner_loop, sgd
 from .learned_rate import LearnedRate
-from .modes import batch_norms
+from .modes import batch_norms, by_the_batch
 
 FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
 
@@ -24,18 +24,21 @@ class MAMLPlusPlus(LearnedRate):
     """MAML++: learned rates and batch norms for every inner step, and at first a loss that counts every step.
 
     Rates: one for each step and parameter tensor, `rates` `[steps, tensors]` (LSLR). Batch norm: a weight and a bias
-    for each step, which the inner loop leaves alone (BNWB); the model's own are the first step's, `rows` holds those of
-    the later ones. The support set before an update and the queries after it see the same. Loss: a weighted sum of the
-    query losses after each step (MSL, equation 3), with weights that `anneal` moves to the last one.
+    for each step, which the inner loop leaves alone (BNWB), and running statistics for each step (BNRS). The model's
+    own are the first step's; `rows` and the buffers `stored_*` hold those of the later ones. The support set before an
+    update and the queries after it see the same. Loss: a weighted sum of the query losses after each step (MSL,
+    equation 3), with weights that `anneal` moves to the last one.
 
     As many steps have rates and a batch norm of their own as there were `steps` at creation. Where `steps` is raised
     later, as in `algorithm.steps = 10`, those beyond use the last one's.
 
-    The paper's running statistics for each step (BNRS) are not kept: the released code collects them and reads them
-    nowhere, since every pass is normalised by its own batch, as `transductive` does here. `support` takes them, for
-    each query pass, from the support set under the same parameters. The derivative-order annealing, which is off in the
-    released configurations, is not here; their cosine rate is the trainer's `schedule="cosine"`. `GradientBased`
-    describes the other options.
+    In training mode every pass that is normalised by its own batch moves the running statistics of its step, at the
+    layer's momentum. `batch_norm="running"` trains by the batch and reads them in eval mode: support set and queries of
+    a new task are then normalised image by image. The released code collects them and reads them nowhere, which is
+    `transductive`. `support` takes the statistics of a query pass from the support set under the same parameters.
+
+    The derivative-order annealing, which is off in the released configurations, is not here; their cosine rate is the
+    trainer's `schedule="cosine"`. `GradientBased` describes the other options.
 
     Args:
         lr: where every rate starts.
@@ -68,6 +71,11 @@ class MAMLPlusPlus(LearnedRate):
             nn.Parameter(named[name].detach().repeat(steps - 1, 1), requires_grad=named[name].requires_grad)
             for name in (self.norms if steps > 1 else [])
         )
+        buffers = dict(model.named_buffers())
+        tracked = {id(b) for layer in batch_norms(model).values() for b in (layer.running_mean, layer.running_var)}
+        self.stored = {name: f"stored_{i}" for i, name in enumerate(n for n, b in buffers.items() if id(b) in tracked)}
+        for name, table in self.stored.items():
+            self.register_buffer(table, buffers[name].repeat(steps - 1, 1))
         # Decided by how far training is, and so no part of what is saved.
         self.register_buffer("importance", beside.new_empty(0), persistent=False)
         self.anneal(0.0)
@@ -101,28 +109,57 @@ class MAMLPlusPlus(LearnedRate):
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """The weighted sum of the query losses, and the query scores after the last step `[Q, classes]`."""
-        states = self._states(episode.support_x, episode.support_y, len(self.importance))
-        scores = [self.predict(state, episode.query_x) for state in states]
-        losses = torch.stack([self.criterion(each, episode.query_y) for each in scores])
-        return (self.importance[-len(losses) :] * losses).sum(), scores[-1]
+        steps = self._steps(episode.support_x, episode.support_y)
+        counted = min(len(self.importance), len(steps))
+        passed = [buffers for _, buffers in steps[:-counted]]
+        losses = []
+        for adapted in steps[-counted:]:
+            scores, buffers = self._scored(self._state(adapted, episode.support_x), episode.query_x)
+            losses.append(self.criterion(scores, episode.query_y))
+            passed.append(buffers)
+        if self.training:
+            self._store(passed)
+        return (self.importance[-counted:] * torch.stack(losses)).sum(), scores
 
     def _adapted(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
-        """After each of the steps whose loss counts; the parameters include those of batch norm there."""
-        found: deque[tuple[Tensors, Tensors]] = deque(maxlen=len(self.importance))
+        """After each step; the parameters and buffers include those of batch norm there."""
+        found = []
         loss = self.support_loss(x, y, order)
         for step in range(self.steps):
-            rates, norms = self._at(step)
-            parameters, buffers = inner_loop(_with(norms, loss), parameters, buffers, sgd(rates), 1, order)
+            rates, norms, statistics = self._at(step)
+            parameters, buffers = inner_loop(
+                _with(norms, loss), parameters, {**buffers, **statistics}, sgd(rates), 1, order
+            )
             found.append(({**parameters, **norms}, buffers))
-        return list(found)
+        return found
 
-    def _at(self, step: int) -> tuple[Tensors, Tensors]:
-        """The rates of a step, and what batch norm has there in place of the model's own, by parameter name."""
+    def _adapting(self) -> contextlib.AbstractContextManager[None]:
+        return by_the_batch(self.model, moving=True) if self.training else super()._adapting()
+
+    def _predicting(self) -> contextlib.AbstractContextManager[None]:
+        if self.training and self.batch_norm != "support":
+            return by_the_batch(self.model, moving=True)
+        return super()._predicting()
+
+    def _store(self, passed: list[Tensors]) -> None:
+        """Keep the running statistics that each step's passes have left; of steps that share a row, the last one's."""
+        with torch.no_grad():
+            for step, buffers in enumerate(passed):
+                for name, table in self.stored.items():
+                    row = min(step, len(self.rates) - 1)
+                    into = self.get_buffer(table)[row - 1] if row else self.model.get_buffer(name)
+                    into.copy_(buffers[name])
+
+    def _at(self, step: int) -> tuple[Tensors, Tensors, Tensors]:
+        """The rates of a step, and batch norm's parameters and buffers there in place of the model's own, by name."""
         row = min(step, len(self.rates) - 1)
-        norms = {name: table[row - 1] for name, table in zip(self.norms, self.rows, strict=True)} if row else {}
-        return dict(zip(self.adapting, self.rates[row].unbind(), strict=True)), norms
+        rates = dict(zip(self.adapting, self.rates[row].unbind(), strict=True))
+        if not row:
+            return rates, {}, {}
+        norms = {name: table[row - 1] for name, table in zip(self.norms, self.rows, strict=True)}
+        return rates, norms, {name: self.get_buffer(table)[row - 1] for name, table in self.stored.items()}
 
     def figures(self) -> dict[str, float]:
         """The mean rate of every step, over the parameter tensors."""

@@ -58,27 +58,28 @@ def kept_modes(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(model: nn.Module, *, batch_statistics: bool) -> Iterator[None]:
+def running(model: nn.Module, *, batch_statistics: bool, moving: bool = False) -> Iterator[None]:
     """Run batch norm on the statistics of its own batch, or on the stored ones, whatever mode the model is in.
 
-    The stored ones are not moved: nothing of one task is kept.
+    Args:
+        moving: let each batch move the stored ones, as PyTorch does in training; otherwise nothing of a task is kept.
     """
     layers = batch_norms(model).values()
     changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in layers]
     # cuDNN differentiates a recurrent layer only in training mode; without dropout the mode has no other effect.
     changes += [(m, "training", True) for m in model.modules() if isinstance(m, nn.RNNBase) and not m.dropout]
-    if batch_statistics:
+    if batch_statistics and not moving:
         changes += [(m, "track_running_stats", False) for m in layers]
     with _attributes(changes):
         yield
 
 
 @contextlib.contextmanager
-def by_the_batch(model: nn.Module) -> Iterator[None]:
+def by_the_batch(model: nn.Module, *, moving: bool = False) -> Iterator[None]:
     """`running(model, batch_statistics=True)`, with batch norm's cheaper second derivative."""
     plain = [m for m in batch_norms(model).values() if type(m).forward is _BatchNorm.forward]
     with (
-        running(model, batch_statistics=True),
+        running(model, batch_statistics=True, moving=moving),
         _attributes([(layer, "forward", functools.partial(by_its_batch, layer)) for layer in plain]),
     ):
         yield
