@@ -33,9 +33,10 @@ class MAMLPlusPlus(LearnedRate):
     later, as in `algorithm.steps = 10`, those beyond use the last one's.
 
     In training mode every pass that is normalised by its own batch moves the running statistics of its step, at the
-    layer's momentum. `batch_norm="running"` trains by the batch and reads them in eval mode: support set and queries of
-    a new task are then normalised image by image. The released code collects them and reads them nowhere, which is
-    `transductive`. `support` takes the statistics of a query pass from the support set under the same parameters.
+    layer's momentum. The released code reads them nowhere, which is `transductive`. With `batch_norm="running"` the
+    queries of a new task are normalised by those of the last step, and so each by itself; its support set, like all of
+    training, goes by its own batch, since rates learned that way lead astray where the stored ones take its place.
+    `support` takes the statistics of a query pass from the support set under the same parameters.
 
     The derivative-order annealing, which is off in the released configurations, is not here; their cosine rate is the
     trainer's `schedule="cosine"`. `GradientBased` describes the other options.
@@ -136,7 +137,7 @@ class MAMLPlusPlus(LearnedRate):
         return found
 
     def _adapting(self) -> contextlib.AbstractContextManager[None]:
-        return by_the_batch(self.model, moving=True) if self.training else super()._adapting()
+        return by_the_batch(self.model, moving=self.training)
 
     def _predicting(self) -> contextlib.AbstractContextManager[None]:
         if self.training and self.batch_norm != "support":
