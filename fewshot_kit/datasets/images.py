@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError, first_line
+from .decoding import decode_all
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 RESAMPLE = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 ORIENTATION = 0x0112  # the EXIF tag
-CHUNK = 16  # images that a worker decodes between two reports
-WORKERS = 8  # about a third of the work on a small image holds the interpreter's lock: more threads would wait for it
-
-Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
@@ -104,54 +100,6 @@ def decode(source: Path | str | bytes, transform: Transform, name: str) -> np.nd
         raise InputError(f"There is no image {name}.") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
         raise InputError(f"The image {name} cannot be read ({first_line(error)}); replace or remove it.") from None
-
-
-def decode_all(
-    sources: Sequence[Source], one: Callable[[Source], np.ndarray], shape: Sequence[int], what: str
-) -> Tensor:
-    """Every source decoded by `one`, on up to `WORKERS` cores, with a progress bar where it takes long.
-
-    By threads: Pillow releases the interpreter's lock while it decompresses and resizes, and threads need neither a
-    `__main__` guard in the user's script nor a second import of torch. The first failure, in the order of the sources,
-    is raised; nothing goes on in the background after that or after Ctrl-C.
-
-    Args:
-        one: gives uint8 `[C, H, W]`; called in several threads at once.
-        shape: `(C, H, W)`.
-        what: the progress bar's title.
-
-    Returns:
-        uint8 `[N, C, H, W]`, in the order of the sources.
-    """
-    from PIL import Image as Pillow
-    from tqdm import tqdm
-
-    store = torch.empty(len(sources), *shape, dtype=torch.uint8)
-    rows = store.numpy()
-
-    def decode_chunk(chunk: range) -> int:
-        for index in chunk:
-            rows[index] = one(sources[index])
-        return len(chunk)
-
-    chunks = [range(start, min(start + CHUNK, len(sources))) for start in range(0, len(sources), CHUNK)]
-    if len(chunks) > 1:
-        Pillow.init()  # a thread that meets a new format while another one is loading the plugins would not find it
-    pool = ThreadPoolExecutor(min(len(chunks), cores(), WORKERS), "decoding")
-    # disable=None: no bar where stderr is no terminal.
-    bar = tqdm(desc=what, total=len(sources), leave=False, delay=1, disable=None, unit=" images")
-    try:
-        for number in pool.map(decode_chunk, chunks):
-            bar.update(number)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        bar.close()
-    return store
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_images(paths: Sequence[Path | str], transform: Transform) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import zipfile
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from .. import compat
 from ..errors import InputError, first_line
-from .images import Transform, decode, decode_all
+from .decoding import decode_all
+from .images import Transform, decode
 from .roots import find_root
 from .store import Decoded, cached, fingerprint
 
@@ -155,7 +157,7 @@ def _gaps(drawings: Drawings) -> list[str]:
 
 def _opened(source: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(source)
+        return zipfile.ZipFile(io.BytesIO(source.read_bytes()))  # processes that share an open file lose their place
     except zipfile.BadZipFile as error:
         raise InputError(f"{source} is no zip archive ({first_line(error)}); remove it and fetch it again.") from None
 
@@ -168,7 +170,7 @@ def _decode_folder(source: Path, drawings: Drawings, transform: Transform) -> Te
 def _decode_archive(source: Path, archive: zipfile.ZipFile, drawings: Drawings, transform: Transform) -> Tensor:
     def one(file: str) -> np.ndarray:
         try:
-            drawing = archive.read(file)  # by several threads at once, which ZipFile allows
+            drawing = archive.read(file)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InputError(
                 f"{file} in {source} cannot be read ({first_line(error)}); fetch the archive again."

@@ -20,8 +20,9 @@ import numpy as np
 from ..episodes import relabel
 from ..errors import InputError, first_line
 from .data import Data
+from .decoding import decode_all
 from .folder import read_csv
-from .images import SUFFIXES, Transform, decode, decode_all, find_images
+from .images import SUFFIXES, Transform, decode, find_images
 from .roots import find_root
 from .split import Split
 from .store import Decoded, cached, fingerprint

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -18,7 +12,7 @@ import torch
 from PIL import Image
 
 from fewshot_kit.datasets import Transform, find_images, load_image_folder, load_images
-from fewshot_kit.datasets.images import decode, decode_all, from_any
+from fewshot_kit.datasets.images import decode, from_any
 from fewshot_kit.errors import InputError
 
 
@@ -112,65 +106,6 @@ def test_missing_image_and_empty_list(tmp_path: Path) -> None:
         load_images([tmp_path / "gone.png"], Transform(8))
     with pytest.raises(InputError, match=r"no images to load"):
         load_images([], Transform(8))
-
-
-@pytest.fixture
-def three_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fewshot_kit.datasets.images.cores", lambda: 3)
-
-
-def workers_left() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("decoding")]
-
-
-def test_many_workers_give_what_one_gives_in_order(tmp_path: Path, three_workers: None) -> None:
-    pixels = noise(150, 9, 7, 3)
-    suffixes = ["png", "jpg", "webp", "tif", "bmp", "gif"]
-    paths = [save(tmp_path / f"{i}.{suffixes[i % 6]}", image) for i, image in enumerate(pixels)]
-    transform = Transform(5, 3, invert=True)
-    one_by_one = np.stack([decode(path, transform, str(path)) for path in paths])
-    assert np.array_equal(load_images(paths, transform).numpy(), one_by_one)
-    assert not workers_left()
-
-
-def test_the_first_of_several_corrupt_images_is_named_and_work_stops(tmp_path: Path, three_workers: None) -> None:
-    asked = []
-
-    def one(index: int) -> np.ndarray:
-        asked.append(index)
-        if index in (37, 300):
-            raise InputError(f"The image {index} cannot be read.")
-        time.sleep(0.0005)
-        return noise(1, 2, 2)
-
-    with pytest.raises(InputError, match=r"^The image 37 cannot be read\.$"):
-        decode_all(range(2000), one, (1, 2, 2), "decoding")
-    assert len(asked) < 500 and not workers_left()
-
-
-def test_ctrl_c_ends_the_workers(three_workers: None) -> None:
-    asked = []
-
-    def one(index: int) -> np.ndarray:
-        asked.append(index)
-        if index == 40:
-            os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.0005)
-        return noise(1, 2, 2)
-
-    with pytest.raises(KeyboardInterrupt):
-        decode_all(range(2000), one, (1, 2, 2), "decoding")
-    assert len(asked) < 500 and not workers_left()
-
-
-def test_a_script_needs_no_guard_and_sees_no_warning(tmp_path: Path) -> None:
-    paths = [str(save(tmp_path / f"{index}.png", image)) for index, image in enumerate(noise(60, 4, 4))]
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"from fewshot_kit.datasets import Transform, load_images\nprint(load_images({paths!r}, Transform(4)).shape)\n"
-    )
-    seen = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=True)
-    assert seen.stdout == "torch.Size([60, 1, 4, 4])\n" and not seen.stderr
 
 
 def test_a_folder_of_class_folders(tmp_path: Path) -> None:
