@@ -45,7 +45,7 @@ class TrainConfig:
     seed: int = _setting(0, "decides the tasks, their order and the initial weights")
     engine: str = _setting("auto", "how a meta-batch is run: auto (measured), vmap, loop, reference")
     chunk: int | None = _setting(None, "engine vmap: tasks at a time, to bound memory (default: all)")
-    workers: int | None = _setting(None, "engine loop: tasks at a time (default: by the model and the machine)")
+    workers: int | None = _setting(None, "threads of the engines loop and vmap (default: by the model and the machine)")
     compile: bool = _setting(False, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")

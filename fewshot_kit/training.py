@@ -127,7 +127,7 @@ def meta_train(
         validation_ways: their classes, where a metric algorithm is trained with more ways than are asked for later.
         engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
             give the same gradients up to rounding: for the same bits in two runs, name one.
-        chunk, workers: episodes at a time, for `"vmap"` and for `"loop"`.
+        chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
         compile: compile the meta-gradient of `"vmap"`.
         device: where to train; the algorithm is moved there. By default where it is.
         progress, hooks: show a bar; what else watches the run.
@@ -238,7 +238,7 @@ def _validate(training: Training, hooks: list[Hooks]) -> None:
         queries=settings["validation_queries"],
         episodes=settings["validation_episodes"],
         seed=settings["seed"],
-        engine=training.choice,
+        engine=training.choice.for_evaluation(training.algorithm),
     )
     figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}
     training.history[-1] |= {f"validation_{name}": value for name, value in figures.items()}

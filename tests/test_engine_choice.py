@@ -32,7 +32,43 @@ def test_auto_says_what_it_took_and_why(threads):
     choice = engines.choose(maml(), meta_batch())
     assert choice.engine in ("loop", "vmap")
     assert choice.why.startswith("measured on 5 episodes: loop on 2 workers ")
-    assert "vmap in chunks of 2" in choice.why
+    assert re.search(r", vmap in chunks of \d \S+ ms, vmap in chunks of \d on 2 workers \S+ ms$", choice.why)
+
+
+# Seconds for a task: of the loop, and of vmap by the size of its chunks and its workers.
+@pytest.mark.parametrize(
+    "loop, chunks, taken, tried",
+    [
+        (2.0, {2: 3.0, 4: 2.2, 8: 1.5, 16: 1.3, (8, 2): 1.2}, "vmap in chunks of 8 on 2 workers", [2, 4, 8, 16]),
+        (2.0, {2: 3.0, 4: 2.2, 8: 1.5, 16: 1.4, (8, 2): 1.6}, "vmap in chunks of 8", [2, 4, 8, 16]),  # 16: not worth it
+        (2.0, {2: 3.0, 4: 2.8, (2, 2): 2.5}, "loop on 2 workers", [2, 4]),  # 4 is not worth it
+        (2.0, {2: 3.0, 4: 2.5, (4, 2): 1.9}, "loop on 2 workers", [2, 4]),  # out of reach; then not clearly better
+    ],
+)
+def test_larger_chunks_are_tried_while_they_pay(monkeypatch, threads, loop, chunks, taken, tried):
+    threads(2)
+    asked = []
+
+    def seconds(choice, probe, episodes):
+        tasks = len(episodes.support_x)
+        if choice.engine == "loop":
+            return loop * tasks
+        asked.extend([tasks] if choice.chunk is None and tasks not in asked else [])
+        size = choice.chunk or tasks
+        return tasks * chunks[(size, 2) if choice.workers else size]
+
+    monkeypatch.setattr("fewshot_kit.engines.choice._seconds", seconds)
+    choice = engines.choose(maml(), meta_batch(20))
+    assert (choice.name, asked) == (taken, tried)
+    assert choice.why.startswith(f"measured on 16 episodes: loop on 2 workers {16e3 * loop:.1f} ms, ")
+
+
+def test_evaluation_of_convolutional_nets_goes_by_the_loop(threads):
+    threads(2)
+    mapped = engines.Choice("vmap", chunk=4, workers=2)
+    assert mapped.for_evaluation(maml()).name == "loop on 2 workers"
+    dense = algorithms.create("maml", model=nn.Sequential(nn.Flatten(), nn.Linear(196, 3)))
+    assert mapped.for_evaluation(dense) is mapped
 
 
 def test_auto_goes_to_the_loop_where_vmap_cannot():
@@ -96,7 +132,9 @@ def test_what_has_no_second_derivative_is_named():
         ({"engine": "vmap", "chunk": 0}, "chunk is 0"),
         ({"engine": "loop", "chunk": 2}, "Only the engine 'vmap' has chunks"),
         ({"engine": "loop", "workers": 0}, "workers is 0"),
-        ({"engine": "vmap", "workers": 2}, "Only the engine 'loop' has workers"),
+        ({"engine": "vmap", "workers": 0}, "workers is 0"),
+        ({"engine": "reference", "workers": 2}, "The engine 'reference' has no workers; leave workers=2 out"),
+        ({"compile": True, "workers": 2}, "A compiled program has no workers; leave workers=2 out"),
         ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
     ],
 )

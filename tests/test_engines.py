@@ -76,10 +76,11 @@ def test_every_engine_gives_the_same_in_float32(network, first_order):
 
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("workers", [2, 3, 8])
-def test_workers_change_nothing(workers, first_order):
+@pytest.mark.parametrize("engine", [{"engine": "loop"}, {"engine": "vmap"}, {"engine": "vmap", "chunk": 2}])
+def test_workers_change_nothing(engine, workers, first_order):
     algorithm, batch = maml(first_order=first_order), meta_batch()
     before = torch.get_num_threads()
-    assert_same(gradients(algorithm, batch, workers=1), gradients(algorithm, batch, workers=workers))
+    assert_same(gradients(algorithm, batch, **engine, workers=workers), gradients(algorithm, batch, workers=1))
     assert torch.get_num_threads() == before
 
 
@@ -109,6 +110,7 @@ def test_dropout_is_drawn_by_the_seed(threads, engine):
     first, again, other = (gradients(algorithm, batch, engine, seed) for seed in (1, 1, 2))
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], other[0])
+    assert_same(gradients(algorithm, batch, engine, 1, workers=3), first)
     threads(1)
     torch.testing.assert_close(gradients(algorithm, batch, engine, 1), first)
 
@@ -211,3 +213,5 @@ def test_batch_norm_has_both_derivatives(layout):
     assert ours(*inputs).is_contiguous(memory_format=layout)
     assert torch.autograd.gradcheck(ours, inputs)
     assert torch.autograd.gradgradcheck(ours, inputs)
+    found = torch.func.grad(lambda *given: (ours(*given) ** 3).sum(), argnums=(0, 1, 2))(*inputs)
+    assert_same(found, torch.autograd.grad((ours(*inputs) ** 3).sum(), inputs))

@@ -48,9 +48,17 @@ def omniglot_fc(settings: Settings) -> Contest:
     return gradient_contest(Work(model, episodes(settings, 1, 1, 32)), EVERYBODY | COMPILED, about)
 
 
-def conv4_work(settings: Settings, shots: int, queries: int, tasks: int, width: int = 64, **options: object) -> Work:
-    """Work on the network with max-pools."""
-    model = models.create("conv4", ways=5, hidden=width, downsample="pool", seed=0).to(settings.device)
+def conv4_work(
+    settings: Settings,
+    shots: int,
+    queries: int,
+    tasks: int,
+    width: int = 64,
+    downsample: str = "pool",
+    **options: object,
+) -> Work:
+    """Work on the network with max-pools, unless with strides."""
+    model = models.create("conv4", ways=5, hidden=width, downsample=downsample, seed=0).to(settings.device)
     return Work(model, episodes(settings, shots, queries, tasks), **options)  # type: ignore[arg-type]
 
 
@@ -76,6 +84,13 @@ def conv4(steps: int, first_order: bool = False) -> Callable[[Settings], Contest
         return gradient_contest(work, takes_part, about)
 
     return contest
+
+
+def conv4_stride(settings: Settings) -> Contest:
+    """The network as MAML has it on Omniglot, with strides in place of pools."""
+    work = conv4_work(settings, 1, 1, 32, downsample="stride", lr=0.4)
+    about = "64 channels, stride 2, 32 tasks, 5 ways, 1 shot, 1 query image a class, 1 step, second order."
+    return gradient_contest(work, LEARN2LEARN | HIGHER | TORCHOPT | AUTO | VMAP | LOOP, about)
 
 
 def _several(count: int, word: str) -> str:

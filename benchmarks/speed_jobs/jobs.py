@@ -74,6 +74,7 @@ JOBS = {
     "conv4_1_first": Job(
         "conv4, 5w1s, 1 step, 32 tasks, first order", gradients.conv4(steps=1, first_order=True), goals=CONV4
     ),
+    "conv4_stride": Job("conv4 with strides, 5w1s, 1 step, 32 tasks", gradients.conv4_stride, goals=CONV4),
     "conv4_5": Job("conv4, 5w5s, 5 steps, 8 tasks", gradients.conv4(steps=5), goals=CONV4, gpu_goals=GPU),
     "conv4_5_first": Job(
         "conv4, 5w5s, 5 steps, 8 tasks, first order", gradients.conv4(steps=5, first_order=True), goals=CONV4

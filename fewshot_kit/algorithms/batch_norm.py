@@ -11,6 +11,7 @@ P(g) = g - mean(g) - z mean(g z), z the normalised input and r its inverse devia
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,26 +29,30 @@ def by_its_batch(layer: _BatchNorm, x: Tensor) -> Tensor:
     stored = (layer.running_mean, layer.running_var) if layer.track_running_stats else (None, None)
     momentum = 0.1 if layer.momentum is None else layer.momentum  # the mean of all batches would need their count
     images = x.dim() > 2 and x.device.type == "cpu" and layer.affine and x.dtype == layer.weight.dtype
-    # `torch.func` and small inputs are served better by the operators as they are.
-    if not images or not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+    transformed = torch._C._are_functorch_transforms_active()
+    # Small inputs are served better by the operators as they are; those write to a buffer of every task, too.
+    if not images or not torch.is_grad_enabled() or (transformed and stored[0] is not None):
         return F.batch_norm(x, *stored, layer.weight, layer.bias, True, momentum, layer.eps)
     if x.numel() == x.shape[1]:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(x.shape)}")
-    return _ByBatch.apply(x, layer.weight, layer.bias, *stored, momentum, layer.eps)  # type: ignore[no-untyped-call]
+    if transformed:
+        return _OfTasks.apply(x, layer.weight, layer.bias, layer.eps)[0]  # type: ignore[no-untyped-call]
+    return _ByBatch.apply(x, layer.weight, layer.bias, *stored, momentum, layer.eps)[0]  # type: ignore[no-untyped-call]
 
 
 class _ByBatch(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
         *stored, momentum, eps = options
         y, mean, inverse = _forward(x, weight, bias, *stored, True, momentum, eps)
+        ctx.mark_non_differentiable(mean, inverse)
         ctx.save_for_backward(x, weight, mean, inverse)
         ctx.eps = eps
-        return y
+        return y, mean, inverse
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        (g,) = gradients
+        g = gradients[0]
         x, weight, mean, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
             found = _ByBatchBackward.apply(g, x, weight, mean, inverse, ctx.eps)  # type: ignore[no-untyped-call]
@@ -82,6 +87,74 @@ class _ByBatchBackward(torch.autograd.Function):
         to_x = _of_z(x, mean, inverse, -scale * both, torch.zeros_like(both))
         to_x.addcmul_(u_projected, _along(-scale * g_by_z, x)).addcmul_(g_projected, _along(v - scale * u_by_z, x))
         return to_g, to_x, both, None, None, None
+
+
+class _OfTasks(torch.autograd.Function):
+    """`_ByBatch` under `torch.func`: the channels of all tasks side by side are those of one layer."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Any:
+        return _forward(x, weight, bias, None, None, True, 0.0, eps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, weight, _, ctx.eps = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(x, weight, *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return *_OfTasksBackward.apply(gradients[0], *ctx.saved_tensors, ctx.eps), None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+        *tensors, eps = inputs
+        x, *channels = _side_by_side(info.batch_size, in_dims, tensors, 1)
+        y, mean, inverse = _ByBatch.apply(x, *channels, None, None, 0.0, eps)  # type: ignore[no-untyped-call]
+        return _apart(info.batch_size, [y], [mean, inverse])
+
+
+class _OfTasksBackward(torch.autograd.Function):
+    """`_ByBatchBackward` under `torch.func`."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> Any:
+        *tensors, eps = inputs
+        return _ByBatchBackward.apply(*tensors, eps)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise RuntimeError("Batch norm's second derivative is taken outside of torch.func only.")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+        *tensors, eps = inputs
+        g, x, *channels = _side_by_side(info.batch_size, in_dims, tensors, 2)
+        dx, dw, db = _ByBatchBackward.apply(g, x, *channels, eps)  # type: ignore[no-untyped-call]
+        return _apart(info.batch_size, [dx], [dw, db])
+
+
+def _side_by_side(tasks: int, dims: Sequence[int | None], tensors: Sequence[Tensor], images: int) -> list[Tensor]:
+    """Images of all tasks -> `[N, tasks * C, ...]`; what there is of each channel -> `[tasks * C]`."""
+    found = []
+    for number, (tensor, dim) in enumerate(zip(tensors, dims[: len(tensors)], strict=True)):
+        at = 1 if number < images else 0
+        if dim is None:
+            tensor = tensor.unsqueeze(at).expand(*tensor.shape[:at], tasks, *tensor.shape[at:])
+        else:
+            tensor = tensor.movedim(dim, at)
+        found.append(tensor.flatten(at, at + 1))
+    return found
+
+
+def _apart(tasks: int, images: Sequence[Tensor], channels: Sequence[Tensor]) -> tuple[Any, Any]:
+    """What `_side_by_side` has put together, apart, and along which dimension the tasks are."""
+    found = [x.unflatten(1, (tasks, -1)) for x in images] + [c.unflatten(0, (tasks, -1)) for c in channels]
+    return tuple(found), (1,) * len(images) + (0,) * len(channels)
 
 
 def _along(channels: Tensor, x: Tensor) -> Tensor:

@@ -109,7 +109,9 @@ class GradientBased(Algorithm):
 
     def _predicting(self) -> contextlib.AbstractContextManager[None]:
         """How batch norm runs on queries, but for the policy `support`, which puts its own results in their place."""
-        return running(self.model, batch_statistics=self.batch_norm == "transductive")
+        if self.batch_norm == "transductive":
+            return by_the_batch(self.model)
+        return running(self.model, batch_statistics=False)
 
     def _adapted(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int

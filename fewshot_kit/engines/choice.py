@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,8 +25,10 @@ from .results import Result
 
 ENGINES = ("vmap", "loop", "reference")
 ROUNDS = 5
+PATIENCE = 10.0  # seconds after which no further round begins
 CLEARLY = 0.9  # of the loop's time: what vmap has to need at most, since measurements are noisy
-SMALL_CHUNK = 2  # tasks; convolutions that differ by task win nothing from more of them at once on a CPU
+WITHIN_REACH = 1.2  # times the loop's time, in chunks of four: more of them did not make up for more, where tried
+TRIED = 16  # tasks that convolutional nets are measured on at most on a CPU
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,19 @@ class Choice:
     """How meta-batches are run."""
 
     engine: str  # "vmap", "loop" or "reference"
-    chunk: int | None = None  # episodes at a time, of "vmap"; None: all
-    workers: int | None = None  # episodes at a time, of "loop"
+    chunk: int | None = None  # episodes at a time, of "vmap" and each worker; None: all
+    workers: int | None = None  # threads: episodes at a time, of "loop", or chunks at a time, of "vmap"
     compiled: bool = False
     why: str = "as asked for"
     program: Program | None = field(default=None, repr=False, compare=False)
-    copies: Copies = field(default_factory=Copies, repr=False, compare=False)  # of "loop"
+    copies: Copies = field(default_factory=Copies, repr=False, compare=False)  # for the workers
 
     @property
     def name(self) -> str:
         """In words."""
-        if self.engine == "loop":
-            return f"loop on {self.workers} worker{'s' if self.workers != 1 else ''}"
-        return self.engine if self.chunk is None else f"{self.engine} in chunks of {self.chunk}"
+        chunks = "" if self.chunk is None else f" in chunks of {self.chunk}"
+        workers = "" if self.workers is None else f" on {self.workers} worker{'s' if self.workers != 1 else ''}"
+        return f"{self.engine}{chunks}{workers}"
 
     def __str__(self) -> str:
         return f"{self.name}{', compiled' if self.compiled else ''} ({self.why})"
@@ -60,7 +63,7 @@ class Choice:
             return self.program(algorithm, episodes, self.chunk)
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
-                return vmap.run(algorithm, episodes, self.chunk)
+                return vmap.run(algorithm, episodes, self.chunk, self.workers, self.copies)
             if self.engine == "loop":
                 return loop.run(algorithm, episodes, self.workers, self.copies)
             return reference.run(algorithm, episodes)
@@ -71,6 +74,12 @@ class Choice:
             if self.engine == "vmap":
                 return vmap.predict(algorithm, episodes, self.chunk)
             return loop.predict(algorithm, episodes, self.workers, self.copies)
+
+    def for_evaluation(self, algorithm: Algorithm) -> Choice:
+        """This one, or the loop for convolutional nets on a CPU: with many queries a task they gain nothing else."""
+        if self.engine == "vmap" and loop.convolutional_on_cpu(algorithm):
+            return Choice("loop", workers=loop.usual_workers(algorithm))
+        return self
 
 
 def choose(
@@ -89,7 +98,7 @@ def choose(
         episodes: a meta-batch, with the leading T.
         engine: `"auto"`, `"vmap"`, `"loop"` or `"reference"`.
         chunk: episodes at a time, for `"vmap"`.
-        workers: episodes at a time, for `"loop"`.
+        workers: threads, for `"loop"` and `"vmap"`.
         compile: compile the meta-gradient of `"vmap"` by `torch.compile`.
 
     Raises:
@@ -110,7 +119,7 @@ def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
     choice = Choice("loop", workers=loop.usual_workers(algorithm))
     if loop.convolutional_on_cpu(algorithm):
         return choice
-    return choice if _failure(Choice("vmap"), algorithm, _few(episodes), Choice.predict) else Choice("vmap")
+    return choice if _failure(Choice("vmap"), algorithm, _first(episodes, 2), Choice.predict) else Choice("vmap")
 
 
 def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, tasks: int) -> None:
@@ -124,8 +133,10 @@ def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, t
             raise InputError(f"Only the engine 'vmap' has chunks; leave chunk={chunk} out, or take engine='vmap'.")
     if workers is not None:
         check_counts(workers=workers)
-        if engine not in ("auto", "loop"):
-            raise InputError(f"Only the engine 'loop' has workers; leave workers={workers} out, or take engine='loop'.")
+        if engine == "reference":
+            raise InputError(f"The engine 'reference' has no workers; leave workers={workers} out.")
+        if compile:
+            raise InputError(f"A compiled program has no workers; leave workers={workers} out.")
     if compile and engine not in ("auto", "vmap"):
         raise InputError(f"Only the engine 'vmap' can be compiled, not '{engine}'; take engine='vmap'.")
 
@@ -133,34 +144,64 @@ def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, t
 def _explicit(algorithm: Algorithm, engine: str, chunk: int | None, workers: int | None) -> Choice:
     if engine == "loop":
         return Choice("loop", workers=workers or loop.usual_workers(algorithm))
-    return Choice(engine, chunk=chunk)
+    return Choice(engine, chunk=chunk, workers=workers)
 
 
 def _measured(algorithm: Algorithm, episodes: Episode, chunk: int | None, workers: int | None) -> Choice:
-    tasks = len(episodes.support_x)
     looped = _explicit(algorithm, "loop", None, workers)
     if workers is not None:
         return replace(looped, why="workers were asked for")
-    small = chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm)
-    mapped = Choice("vmap", chunk=min(SMALL_CHUNK, tasks) if small else chunk)
-    failure = _failure(mapped, algorithm, _few(episodes), Choice.run)
+    failure = _failure(Choice("vmap", chunk=chunk), algorithm, _first(episodes, 2), Choice.run)
     if failure:
         return replace(looped, why=f"vmap cannot run it: {failure}")
-    probe = copy.deepcopy(algorithm)
+    probe, started = copy.deepcopy(algorithm), time.perf_counter()
+    mapped = [Choice("vmap", chunk=chunk)]
+    if chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm):
+        episodes = _first(episodes, TRIED)
+        mapped = _chunked(looped, probe, episodes)
     rounds: list[list[float]] = []
-    while len(rounds) < ROUNDS and not (rounds and max(rounds[-1]) > 2 * min(rounds[-1])):  # so far apart: no question
-        rounds.append([_seconds(choice, probe, episodes) for choice in (looped, mapped)])
+    while len(rounds) < ROUNDS and not (rounds and time.perf_counter() - started > PATIENCE):
+        rounds.append([_seconds(choice, probe, episodes) for choice in (looped, *mapped)])
     # The least of the rounds: other work on the machine only ever adds.
-    by_loop, by_vmap = (min(column) for column in zip(*rounds, strict=True))
-    said = f"measured on {tasks} episodes: {looped.name} {1e3 * by_loop:.1f} ms, {mapped.name} {1e3 * by_vmap:.1f} ms"
-    if by_vmap >= CLEARLY * by_loop:
+    by_loop, *by_vmap = (min(column) for column in zip(*rounds, strict=True))
+    pairs = zip((looped, *mapped), (by_loop, *by_vmap), strict=True)
+    said = ", ".join(f"{choice.name} {1e3 * seconds:.1f} ms" for choice, seconds in pairs)
+    said = f"measured on {len(episodes.support_x)} episodes: {said}"
+    if min(by_vmap) >= CLEARLY * by_loop:
         return replace(looped, why=said)
     wrong = _disagreement(algorithm, episodes)
-    return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(mapped, why=said)
+    best = mapped[by_vmap.index(min(by_vmap))]
+    return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(best, why=said)
 
 
-def _few(episodes: Episode) -> Episode:
-    return Episode(*(tensor[:2] for tensor in episodes))
+def _chunked(looped: Choice, probe: Algorithm, episodes: Episode) -> list[Choice]:
+    """`vmap` in the largest chunks that were worth doubling them, and such chunks on every thread.
+
+    Convolutions that differ by task gain from more of them up to a size that depends on the net, the task and the
+    machine. Memory grows with the chunk: a larger one is tried only where the one before it was worth it, and from four
+    tasks on only within reach of the loop.
+    """
+    tasks = len(episodes.support_x)
+
+    def each(choice: Choice, count: int) -> float:
+        few = _first(episodes, count)
+        return min(_seconds(choice, probe, few) for _ in range(3)) / count  # the first time prepares for new shapes
+
+    chunk, least, by_loop = 1, math.inf, each(looped, min(4, tasks))
+    while chunk < tasks and not (chunk >= 4 and least > WITHIN_REACH * by_loop):
+        following = min(2 * chunk, tasks)
+        seconds = each(Choice("vmap"), following)
+        if seconds > CLEARLY * least:
+            break
+        chunk, least = following, seconds
+    found, threads = [Choice("vmap", chunk=chunk)], looped.workers or 1
+    if min(threads, tasks) > 1:
+        found.append(Choice("vmap", chunk=min(chunk, math.ceil(tasks / threads)), workers=threads))
+    return found
+
+
+def _first(episodes: Episode, count: int) -> Episode:
+    return Episode(*(tensor[:count] for tensor in episodes))
 
 
 def _adapts_convolutions(algorithm: Algorithm) -> bool:
@@ -200,7 +241,8 @@ def _disagreement(algorithm: Algorithm, episodes: Episode) -> str | None:
     """
     probe = copy.deepcopy(algorithm).double().eval()  # without dropout
     shown = episodes.support_x.shape[1]
-    few = [tensor[:, :shown].double() if tensor.is_floating_point() else tensor[:, :shown] for tensor in _few(episodes)]
+    shorter = [tensor[:, :shown] for tensor in _first(episodes, 2)]
+    few = [tensor.double() if tensor.is_floating_point() else tensor for tensor in shorter]
     try:
         one, other = (choice.run(probe, Episode(*few)) for choice in (Choice("vmap"), Choice("loop", workers=1)))
     except (RuntimeError, KitError):  # a model may be bound to its dtype or mode: then there is nothing to compare

@@ -7,7 +7,6 @@ on each worker with one thread of its own; their convolutions are faster in chan
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..algorithms import Algorithm
-from ..algorithms.modes import kept_modes, twice_differentiable
+from ..algorithms.modes import kept_modes
 from ..episodes import Episode, unstack
 from ..ranges import check_counts
 from .copies import Copies
 from .results import Result, combined, one_by_one, restored
+from .workers import in_order, together
 
 Part = TypeVar("Part")
 
@@ -32,7 +32,7 @@ def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None, cop
         copies: for the workers, where they are kept from one meta-batch to the next.
     """
     parts = _on_workers(algorithm, episodes, workers, copies or Copies(), one_by_one)
-    losses, scores = (_in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
+    losses, scores = (in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
     return combined(parts)._replace(losses=losses, scores=scores)
 
 
@@ -41,7 +41,7 @@ def predict(
 ) -> Tensor:
     """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
 
-    return _in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), _scores))
+    return in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), _scores))
 
 
 def _scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
@@ -69,12 +69,6 @@ def _drawing(algorithm: Algorithm) -> bool:
     return any(isinstance(module, _DropoutNd) and module.training and module.p > 0 for module in modules)
 
 
-def _in_order(shares: Sequence[Tensor]) -> Tensor:
-    """What the workers have for their episodes -> in the order of the meta-batch."""
-    count = len(shares)
-    return torch.stack([shares[index % count][index // count] for index in range(sum(map(len, shares)))])
-
-
 def _on_workers(
     algorithm: Algorithm,
     episodes: Episode,
@@ -82,56 +76,22 @@ def _on_workers(
     copies: Copies,
     several: Callable[[Algorithm, Sequence[Episode]], Part],
 ) -> list[Part]:
-    """What `several` gives for each worker's share: worker i has episodes i, i + n, i + 2n and so on.
-
-    Workers are right only where the order of the episodes does not matter: if one of them has drawn random numbers,
-    all are run again one by one.
-    """
+    """What `several` gives for each worker's share: worker i has episodes i, i + n, i + 2n and so on."""
     if workers is not None:
         check_counts(workers=workers)
     count = min(workers or usual_workers(algorithm), len(episodes.support_x))
     if not convolutional_on_cpu(algorithm) and count == 1:
         return [several(algorithm, unstack(episodes))]
-    random = torch.get_rng_state()
-    parts = _together(algorithm, episodes, count, copies, several)
-    if not torch.equal(random, torch.get_rng_state()):
-        torch.set_rng_state(random)
-        return [several(algorithm, unstack(episodes))]
-    return parts
-
-
-def _together(
-    algorithm: Algorithm,
-    episodes: Episode,
-    count: int,
-    copies: Copies,
-    several: Callable[[Algorithm, Sequence[Episode]], Part],
-) -> list[Part]:
-    """Each worker's part."""
-    # `functional_call` changes the module while it runs, so every worker needs a copy of its own.
-    each = copies.of(algorithm, count)
+    each, given = copies.of(algorithm, count), episodes
     if _takes_channels_last(each[0], episodes):
         for one in each:
             one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        episodes = episodes._replace(
+        given = episodes._replace(
             support_x=_channels_last(episodes.support_x), query_x=_channels_last(episodes.query_x)
         )
-    tasks, threads, grad = unstack(episodes), torch.get_num_threads(), torch.is_grad_enabled()
-
-    def work(one: Algorithm, share: Sequence[Episode]) -> Part:
-        torch.set_num_threads(1)
-        with torch.set_grad_enabled(grad):
-            return several(one, share)
-
-    try:
-        # The choice of kernels belongs to the process: made here once, what the workers choose again changes nothing.
-        with twice_differentiable(algorithm.model), ThreadPoolExecutor(count, "episodes") as pool:
-            return list(pool.map(work, each, [tasks[number::count] for number in range(count)]))
-    except BaseException:
-        copies.forget()
-        raise
-    finally:
-        torch.set_num_threads(threads)
+    tasks = unstack(given)
+    parts = together(each, [tasks[number::count] for number in range(count)], several, copies)
+    return [several(algorithm, unstack(episodes))] if parts is None else parts
 
 
 def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:

@@ -28,7 +28,7 @@ def meta_backward(
         engine: `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or what `choose` gave. `"auto"` measures on
             this meta-batch, every time it is called: in a loop of your own, call `choose` once and hand on its result.
         chunk: episodes at a time, for `"vmap"`.
-        workers: episodes at a time, for `"loop"`.
+        workers: threads, for `"loop"` and `"vmap"`.
 
     Returns:
         Losses `[T]` and query scores `[T, Q, classes]`, both detached.
