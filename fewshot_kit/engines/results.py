@@ -47,8 +47,11 @@ def restored(algorithm: Algorithm) -> Iterator[dict[str, Tensor]]:
     finally:
         for name, value in before.items():
             buffer = algorithm.get_buffer(name).detach()
-            moves[name] = move(value, buffer)
-            buffer.copy_(value)
+            if buffer.device.type == "cpu" and torch.equal(buffer, value):  # a GPU would be waited for
+                moves[name] = value.zero_()
+            else:
+                moves[name] = move(value, buffer)
+                buffer.copy_(value)
 
 
 def differentiated(
