@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..algorithms import Algorithm, GradientBased
+from ..algorithms.modes import kept_modes
 from ..checks import device_of
 from ..episodes import Episode
 from ..errors import InputError, KitError, first_line
@@ -27,8 +28,10 @@ ENGINES = ("vmap", "loop", "reference")
 ROUNDS = 5
 PATIENCE = 10.0  # seconds after which no further round begins
 CLEARLY = 0.9  # of the loop's time: what vmap has to need at most, since measurements are noisy
-WITHIN_REACH = 1.2  # times the loop's time, in chunks of four: more of them did not make up for more, where tried
 TRIED = 16  # tasks that convolutional nets are measured on at most on a CPU
+LARGEST = (
+    1_500_000  # bytes that convolutions give for a task: measured, vmap gained at 0.7 MB, and nothing from 2 MB on
+)
 
 
 @dataclass(frozen=True)
@@ -151,14 +154,20 @@ def _measured(algorithm: Algorithm, episodes: Episode, chunk: int | None, worker
     looped = _explicit(algorithm, "loop", None, workers)
     if workers is not None:
         return replace(looped, why="workers were asked for")
+    chunked = chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm)
+    if chunked and (size := _convolved(algorithm, episodes)) > LARGEST:
+        said = (
+            f"its convolutions give {size / 1e6:.1f} MB a task; on a CPU vmap has gained up to {LARGEST / 1e6:.1f} MB"
+        )
+        return replace(looped, why=said)
     failure = _failure(Choice("vmap", chunk=chunk), algorithm, _first(episodes, 2), Choice.run)
     if failure:
         return replace(looped, why=f"vmap cannot run it: {failure}")
     probe, started = copy.deepcopy(algorithm), time.perf_counter()
     mapped = [Choice("vmap", chunk=chunk)]
-    if chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm):
+    if chunked:
         episodes = _first(episodes, TRIED)
-        mapped = _chunked(looped, probe, episodes)
+        mapped = _chunked(probe, episodes, looped.workers or 1)
     rounds: list[list[float]] = []
     while len(rounds) < ROUNDS and not (rounds and time.perf_counter() - started > PATIENCE):
         rounds.append([_seconds(choice, probe, episodes) for choice in (looped, *mapped)])
@@ -174,30 +183,40 @@ def _measured(algorithm: Algorithm, episodes: Episode, chunk: int | None, worker
     return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(best, why=said)
 
 
-def _chunked(looped: Choice, probe: Algorithm, episodes: Episode) -> list[Choice]:
+def _chunked(probe: Algorithm, episodes: Episode, threads: int) -> list[Choice]:
     """`vmap` in the largest chunks that were worth doubling them, and such chunks on every thread.
 
     Convolutions that differ by task gain from more of them up to a size that depends on the net, the task and the
-    machine. Memory grows with the chunk: a larger one is tried only where the one before it was worth it, and from four
-    tasks on only within reach of the loop.
+    machine. Memory grows with the chunk: a larger one is tried only where the one before it was worth it.
     """
     tasks = len(episodes.support_x)
-
-    def each(choice: Choice, count: int) -> float:
-        few = _first(episodes, count)
-        return min(_seconds(choice, probe, few) for _ in range(3)) / count  # the first time prepares for new shapes
-
-    chunk, least, by_loop = 1, math.inf, each(looped, min(4, tasks))
-    while chunk < tasks and not (chunk >= 4 and least > WITHIN_REACH * by_loop):
+    chunk, least = 1, math.inf
+    while chunk < tasks:
         following = min(2 * chunk, tasks)
-        seconds = each(Choice("vmap"), following)
-        if seconds > CLEARLY * least:
+        few = _first(episodes, following)
+        # The first time prepares for new shapes.
+        each = min(_seconds(Choice("vmap"), probe, few) for _ in range(3)) / following
+        if each > CLEARLY * least:
             break
-        chunk, least = following, seconds
-    found, threads = [Choice("vmap", chunk=chunk)], looped.workers or 1
+        chunk, least = following, each
+    found = [Choice("vmap", chunk=chunk)]
     if min(threads, tasks) > 1:
         found.append(Choice("vmap", chunk=min(chunk, math.ceil(tasks / threads)), workers=threads))
     return found
+
+
+def _convolved(algorithm: Algorithm, episodes: Episode) -> int:
+    """Bytes that the convolutions give for the images of one task."""
+    sizes: list[int] = []
+    layers = [m for m in algorithm.model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+    hooks = [layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.nbytes)) for layer in layers]
+    try:
+        with torch.no_grad(), kept_modes(algorithm), torch.random.fork_rng(devices=[]):
+            algorithm.model.eval()(torch.cat([episodes.support_x[0], episodes.query_x[0]]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(sizes)
 
 
 def _first(episodes: Episode, count: int) -> Episode:
