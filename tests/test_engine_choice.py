@@ -57,7 +57,7 @@ def test_larger_chunks_are_tried_while_they_pay(monkeypatch, threads, loop, chun
         size = choice.chunk or tasks
         return tasks * chunks[(size, 2) if choice.workers else size]
 
-    monkeypatch.setattr("fewshot_kit.engines.choice._seconds", seconds)
+    monkeypatch.setattr("fewshot_kit.engines.measuring.seconds_of", seconds)
     choice = engines.choose(maml(), meta_batch(20))
     assert (choice.name, asked) == (taken, tried)
     assert choice.why.startswith(f"measured on 16 episodes: loop on 2 workers {16e3 * loop:.1f} ms, ")
@@ -69,11 +69,11 @@ def test_large_convolutions_go_to_the_loop_untried(monkeypatch):
     algorithm, batch = algorithms.create("maml", model=model), meta_batch(dtype=torch.float32)
     batch = batch._replace(support_x=torch.rand(5, 6, 1, 28, 28), query_x=torch.rand(5, 6, 1, 28, 28))
     size = 4 * 16 * (28**2 + 14**2 + 7**2 + 3**2) * 12
-    monkeypatch.setattr("fewshot_kit.engines.choice.LARGEST", size - 1)
+    monkeypatch.setattr("fewshot_kit.engines.measuring.LARGEST", size - 1)
     choice = engines.choose(algorithm, batch)
     assert choice.engine == "loop" and not model.blocks[0][0]._forward_hooks
     assert choice.why == "its convolutions give 0.8 MB a task; on a CPU vmap has gained up to 0.8 MB"
-    monkeypatch.setattr("fewshot_kit.engines.choice.LARGEST", size)
+    monkeypatch.setattr("fewshot_kit.engines.measuring.LARGEST", size)
     assert engines.choose(algorithm, batch).why.startswith("measured on 5 episodes")
 
 
@@ -115,7 +115,7 @@ class Doubled(torch.autograd.Function):
 
 def test_auto_goes_to_the_loop_where_vmap_is_fast_and_wrong(monkeypatch):
     monkeypatch.setattr(
-        "fewshot_kit.engines.choice._seconds", lambda choice, *_: {"loop": 3.0, "vmap": 1.0}[choice.engine]
+        "fewshot_kit.engines.measuring.seconds_of", lambda choice, *_: {"loop": 3.0, "vmap": 1.0}[choice.engine]
     )
     model = nn.Sequential(nn.Flatten(), nn.Linear(196, 3)).double()
     choice = engines.choose(algorithms.create("maml", model=model), meta_batch())

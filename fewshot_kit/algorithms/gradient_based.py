@@ -14,14 +14,14 @@ from ..errors import InputError
 from .base import Algorithm, Criterion
 from .heads import find_head, linear_head
 from .inner_loop import Loss, Rule, Tensors, inner_loop, sgd
-from .modes import by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
+from .modes import batch_norms, by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
 
 
 class GradientBased(Algorithm):
     """Inner-loop algorithms. A subclass says which parameters adapt (`adapts`) and by which rule (`rule`).
 
-    The state of a task is `{"parameters": adapted ones by name, "buffers": all by name, "statistics": of the support
-    set, where batch norm is to use them}`.
+    The state of a task is `{"parameters": adapted ones by name, "buffers": by name, those of batch norm only where it
+    reads them, "statistics": of the support set, where batch norm is to use them}`.
 
     Args:
         model: any `nn.Module` that gives scores `[N, classes]`.
@@ -96,10 +96,17 @@ class GradientBased(Algorithm):
         """What `_adapted` finds from the model's own parameters and buffers."""
         differentiable = torch.is_grad_enabled()
         parameters = self.initial()
-        buffers = {name: buffer.detach().clone() for name, buffer in self.model.named_buffers()}
+        unread = (
+            set() if self._stored_matter() else {id(b) for m in batch_norms(self.model).values() for b in m.buffers()}
+        )
+        buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
         order = 0 if not differentiable else 1 if self.first_order else 2
         with torch.enable_grad(), self._adapting(), twice_differentiable(self.model):
             return self._adapted(x, y, parameters, buffers, order)
+
+    def _stored_matter(self) -> bool:
+        """Whether a task reads or writes batch norm's running statistics; otherwise it is spared copies of them."""
+        return self.batch_norm == "running"
 
     def _adapting(self) -> contextlib.AbstractContextManager[None]:
         """How batch norm runs on a support set."""

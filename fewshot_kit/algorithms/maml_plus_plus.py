@@ -136,6 +136,9 @@ class MAMLPlusPlus(LearnedRate):
             found.append(({**parameters, **norms}, buffers))
         return found
 
+    def _stored_matter(self) -> bool:
+        return True
+
     def _adapting(self) -> contextlib.AbstractContextManager[None]:
         return by_the_batch(self.model, moving=self.training)
 

@@ -18,7 +18,7 @@ from ..algorithms.modes import kept_modes
 from ..episodes import Episode, unstack
 from ..ranges import check_counts
 from .copies import Copies
-from .results import Result, combined, one_by_one, restored
+from .results import Result, combined, each_alone, one_by_one
 from .workers import in_order, together
 
 Part = TypeVar("Part")
@@ -45,12 +45,13 @@ def predict(
 
 
 def _scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
-    found = []
-    for episode in episodes:
-        with torch.no_grad(), restored(algorithm):
-            state = algorithm.adapt(episode.support_x, episode.support_y)
-            found.append(algorithm.predict(state, episode.query_x))
-    return torch.stack(found)
+    def several(episodes: Sequence[Episode]) -> Tensor:
+        with torch.no_grad():
+            return torch.stack(
+                [algorithm.predict(algorithm.adapt(e.support_x, e.support_y), e.query_x) for e in episodes]
+            )
+
+    return each_alone(algorithm, episodes, several, lambda parts: torch.cat(list(parts)))[0]
 
 
 def usual_workers(algorithm: Algorithm) -> int:

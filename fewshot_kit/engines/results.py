@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..episodes import Episode
+
+Part = TypeVar("Part")
 
 
 class Result(NamedTuple):
@@ -19,7 +21,7 @@ class Result(NamedTuple):
     losses: Tensor  # [T]
     scores: Tensor  # [T, Q, classes]
     gradients: list[Tensor | None]  # of the trainable parameters, summed over the episodes; None where none arrives
-    moves: dict[str, Tensor]  # by which each episode by itself moved the buffers, summed over the episodes
+    moves: dict[str, Tensor]  # by what each episode by itself moved the buffers that it did, summed over the episodes
 
 
 def trainable(algorithm: Algorithm) -> list[torch.nn.Parameter]:
@@ -39,7 +41,7 @@ def move(before: Tensor, after: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def restored(algorithm: Algorithm) -> Iterator[dict[str, Tensor]]:
-    """The buffers are afterwards as they were; by what they were moved is then in the dictionary."""
+    """The buffers are afterwards as they were; by what they were moved is then in the dictionary, if they were."""
     before = {name: buffer.detach().clone() for name, buffer in movable(algorithm).items()}
     moves: dict[str, Tensor] = {}
     try:
@@ -47,11 +49,45 @@ def restored(algorithm: Algorithm) -> Iterator[dict[str, Tensor]]:
     finally:
         for name, value in before.items():
             buffer = algorithm.get_buffer(name).detach()
-            if buffer.device.type == "cpu" and torch.equal(buffer, value):  # a GPU would be waited for
-                moves[name] = value.zero_()
-            else:
+            if buffer.device.type != "cpu" or not torch.equal(buffer, value):  # a GPU would be waited for
                 moves[name] = move(value, buffer)
                 buffer.copy_(value)
+
+
+def each_alone(
+    algorithm: Algorithm,
+    episodes: Sequence[Episode],
+    several: Callable[[Sequence[Episode]], Part],
+    merged: Callable[[Sequence[Part]], Part],
+) -> tuple[Part, dict[str, Tensor]]:
+    """What `several` gives for all of the episodes, each of which finds the same buffers; and by what they were moved.
+
+    Among threads a look at the buffers costs as much as a small episode: where the first episode has moved none of
+    them, they are looked at again only after the last.
+    """
+    with restored(algorithm) as moves:
+        found = several(episodes[:1])
+    if len(episodes) == 1:
+        return found, moves
+    if not moves:
+        with restored(algorithm) as later:
+            others = several(episodes[1:])
+        if not later:
+            return merged([found, others]), {}
+    for episode in episodes[1:]:
+        with restored(algorithm) as its:
+            found = merged([found, several([episode])])
+        moves = added([moves, its])
+    return found, moves
+
+
+def added(moves: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Moves of the parts of a meta-batch -> those of all of it."""
+    total: dict[str, Tensor] = {}
+    for each in moves:
+        for name, by in each.items():
+            total[name] = total[name] + by if name in total else by
+    return total
 
 
 def differentiated(
@@ -72,15 +108,16 @@ def differentiated(
 
 def one_by_one(algorithm: Algorithm, episodes: Sequence[Episode]) -> Result:
     """Every episode by the algorithm's own `loss`, in memory that does not grow with their number."""
-    parts = []
-    for episode in episodes:
-        with restored(algorithm) as moves:  # after the backward pass, which may need them
+
+    def several(episodes: Sequence[Episode]) -> Result:
+        parts: list[Result] = []
+        for episode in episodes:
             loss, scores = algorithm.loss(episode)
-            part = differentiated(loss[None], scores[None], trainable(algorithm))
-        parts.append(part._replace(moves=moves))
-        if len(parts) == 2:
-            parts = [combined(parts)]
-    return combined(parts)
+            parts = [combined([*parts, differentiated(loss[None], scores[None], trainable(algorithm))])]
+        return parts[0]
+
+    found, moves = each_alone(algorithm, episodes, several, combined)
+    return found._replace(moves=moves)
 
 
 def combined(parts: Sequence[Result]) -> Result:
@@ -89,8 +126,7 @@ def combined(parts: Sequence[Result]) -> Result:
         return parts[0]
     sums = [_sum([g for g in each if g is not None]) for each in zip(*(part.gradients for part in parts), strict=True)]
     losses, scores = (torch.cat(tensors) for tensors in list(zip(*parts, strict=True))[:2])
-    moves = {name: torch.stack([part.moves[name] for part in parts]).sum(0) for name in parts[0].moves}
-    return Result(losses, scores, sums, moves)
+    return Result(losses, scores, sums, added(part.moves for part in parts))
 
 
 def _sum(tensors: list[Tensor]) -> Tensor | None:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..episodes import Episode
-from .choice import Choice, choose
+from .choice import Choice
+from .choosing import choose
 from .results import trainable
 
 
