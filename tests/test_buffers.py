@@ -109,6 +109,24 @@ def test_prediction_leaves_them_alone_and_no_task_sees_those_before_it(engine):
     torch.testing.assert_close(choice.predict(algorithm, backwards).flip(0), scores)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_that_move_something_after_others_that_did_not(threads, workers):
+    class Late(Moving):
+        def loss(self, episode):
+            if episode.support_x[0, 0, 0, 0] > 1:
+                self.model.mean.add_(episode.support_x[0, 0, 0, 0].round())
+            return self.model.layer(episode.query_x.flatten(1)).sum() * self.model.mean, episode.query_x.flatten(1)
+
+    threads(2)
+    algorithm, batch = Late(moving().model), meta_batch(6)
+    plain = gradients(algorithm, batch, workers=workers)
+    batch.support_x[3, 0, 0, 0, 0], batch.support_x[4, 0, 0, 0, 0] = 3.0, 6.0
+    found = gradients(algorithm, batch, workers=workers)
+    assert algorithm.model.mean == 1 + (3 + 6) / 6
+    factors = torch.tensor([1.0, 1.0, 1.0, 4.0, 7.0, 1.0]).double()  # of the tasks' losses
+    torch.testing.assert_close(found[0], plain[0] * factors)
+
+
 def test_a_task_that_fails_moves_nothing():
     class Failing(Moving):
         def predict(self, state, x):

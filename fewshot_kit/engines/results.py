@@ -62,8 +62,8 @@ def each_alone(
 ) -> tuple[Part, dict[str, Tensor]]:
     """What `several` gives for all of the episodes, each of which finds the same buffers; and by what they were moved.
 
-    Among threads a look at the buffers costs as much as a small episode: where the first episode has moved none of
-    them, they are looked at again only after the last.
+    A look at the buffers is many small operators, and among threads each waits for Python's lock: where the first
+    episode has moved none of them, they are looked at again only after the last.
     """
     with restored(algorithm) as moves:
         found = several(episodes[:1])
