@@ -72,7 +72,7 @@ def test_large_convolutions_go_to_the_loop_untried(monkeypatch):
     monkeypatch.setattr("fewshot_kit.engines.measuring.LARGEST", size - 1)
     choice = engines.choose(algorithm, batch)
     assert choice.engine == "loop" and not model.blocks[0][0]._forward_hooks
-    assert choice.why == "its convolutions give 0.8 MB a task; on a CPU vmap has gained up to 0.8 MB"
+    assert choice.why == "its convolutions give 0.8 MB a task; on a CPU vmap is tried up to 0.8 MB"
     monkeypatch.setattr("fewshot_kit.engines.measuring.LARGEST", size)
     assert engines.choose(algorithm, batch).why.startswith("measured on 5 episodes")
 

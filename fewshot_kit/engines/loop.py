@@ -18,8 +18,8 @@ from ..algorithms.modes import kept_modes
 from ..episodes import Episode, unstack
 from ..ranges import check_counts
 from .copies import Copies
-from .results import Result, combined, each_alone, one_by_one
-from .workers import in_order, together
+from .results import Result, each_alone, one_by_one
+from .workers import gathered, in_order, together
 
 Part = TypeVar("Part")
 
@@ -31,16 +31,13 @@ def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None, cop
         workers: episodes at a time; by default `usual_workers`.
         copies: for the workers, where they are kept from one meta-batch to the next.
     """
-    parts = _on_workers(algorithm, episodes, workers, copies or Copies(), one_by_one)
-    losses, scores = (in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
-    return combined(parts)._replace(losses=losses, scores=scores)
+    return gathered(_on_workers(algorithm, episodes, workers, copies or Copies(), one_by_one))
 
 
 def predict(
     algorithm: Algorithm, episodes: Episode, workers: int | None = None, copies: Copies | None = None
 ) -> Tensor:
     """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
-
     return in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), _scores))
 
 

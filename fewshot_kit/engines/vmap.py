@@ -19,7 +19,7 @@ from ..episodes import Episode
 from .copies import Copies
 from .norms import PlainNorms
 from .results import Result, combined, differentiated, movable, move, trainable
-from .workers import in_order, together
+from .workers import gathered, together
 
 
 def run(
@@ -42,8 +42,7 @@ def run(
         shares = [Episode(*(tensor[number::count] for tensor in episodes)) for number in range(count)]
         parts = together(copies.of(algorithm, count), shares, functools.partial(_run, chunk=chunk), copies)
         if parts is not None:
-            losses, scores = (in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
-            return combined(parts)._replace(losses=losses, scores=scores)
+            return gathered(parts)
     return _run(algorithm, episodes, chunk)
 
 

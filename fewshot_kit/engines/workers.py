@@ -12,6 +12,7 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..algorithms.modes import twice_differentiable
 from .copies import Copies
+from .results import Result, combined
 
 Share = TypeVar("Share")
 Part = TypeVar("Part")
@@ -47,6 +48,12 @@ def together(
         return parts
     torch.set_rng_state(random)
     return None
+
+
+def gathered(parts: Sequence[Result]) -> Result:
+    """The workers' results -> that of the meta-batch, in the order of its episodes."""
+    losses, scores = (in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
+    return combined(parts)._replace(losses=losses, scores=scores)
 
 
 def in_order(shares: Sequence[Tensor]) -> Tensor:
