@@ -76,8 +76,6 @@ def inner_loop(
     memory = rule.init(parameters)
     for step in range(steps):
         gradients, value, buffers = _gradients(loss, parameters, buffers, create_graph=order == 2)
-        if order < 2:
-            gradients = {name: g.detach() for name, g in gradients.items()}
         with torch.set_grad_enabled(order > 0):
             parameters, memory = rule.update(parameters, gradients, value, memory, step)
         if order == 0:
@@ -88,7 +86,7 @@ def inner_loop(
 def _gradients(
     loss: Loss, parameters: Tensors, buffers: Tensors, create_graph: bool
 ) -> tuple[Tensors, Tensor, Tensors]:
-    """The slopes, the loss as a constant, and the buffers after it."""
+    """The slopes, constants without `create_graph`, the loss as a constant, and the buffers after it."""
     if _transformed():
 
         def valued(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
@@ -96,7 +94,7 @@ def _gradients(
             return value, (value.detach(), buffers)
 
         slopes, (value, buffers) = torch.func.grad(valued, has_aux=True)(parameters, buffers)
-        return slopes, value, buffers
+        return slopes if create_graph else {name: g.detach() for name, g in slopes.items()}, value, buffers
     value, buffers = loss(parameters, buffers)
     if not value.requires_grad:  # no adapting parameter takes part
         return {name: torch.zeros_like(p) for name, p in parameters.items()}, value, buffers

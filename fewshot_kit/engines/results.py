@@ -90,31 +90,45 @@ def added(moves: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     return total
 
 
-def differentiated(
-    losses: Tensor, scores: Tensor, parameters: Sequence[Tensor], moves: dict[str, Tensor] | None = None
-) -> Result:
-    """Losses `[T]` and scores `[T, Q, classes]` with their graph -> the result without it; each `.grad` stays."""
-    before = [parameter.grad for parameter in parameters]
+@contextlib.contextmanager
+def summed(parameters: Sequence[Tensor]) -> Iterator[list[Tensor | None]]:
+    """What `backward` adds to each `.grad` inside is afterwards in the list, None where nothing arrived; each `.grad`
+    is as it was.
+    """
+    before, gradients = [parameter.grad for parameter in parameters], []  # type: ignore[var-annotated]
     for parameter in parameters:
         parameter.grad = None
     try:
-        # Not `autograd.grad`: it passes by, in silence, the error of a function that has no second derivative.
-        losses.sum().backward()
-        return Result(losses.detach(), scores.detach(), [parameter.grad for parameter in parameters], moves or {})
+        yield gradients
+        gradients += [parameter.grad for parameter in parameters]
     finally:
         for parameter, gradient in zip(parameters, before, strict=True):
             parameter.grad = gradient
 
 
+def differentiated(
+    losses: Tensor, scores: Tensor, parameters: Sequence[Tensor], moves: dict[str, Tensor] | None = None
+) -> Result:
+    """Losses `[T]` and scores `[T, Q, classes]` with their graph -> the result without it; each `.grad` stays."""
+    with summed(parameters) as gradients:
+        # Not `autograd.grad`: it passes by, in silence, the error of a function that has no second derivative.
+        losses.sum().backward()
+    return Result(losses.detach(), scores.detach(), gradients, moves or {})
+
+
 def one_by_one(algorithm: Algorithm, episodes: Sequence[Episode]) -> Result:
     """Every episode by the algorithm's own `loss`, in memory that does not grow with their number."""
+    parameters = trainable(algorithm)
 
     def several(episodes: Sequence[Episode]) -> Result:
-        parts: list[Result] = []
-        for episode in episodes:
-            loss, scores = algorithm.loss(episode)
-            parts = [combined([*parts, differentiated(loss[None], scores[None], trainable(algorithm))])]
-        return parts[0]
+        pairs = []
+        with summed(parameters) as gradients:
+            for episode in episodes:
+                loss, scores = algorithm.loss(episode)
+                loss.backward()
+                pairs.append((loss.detach(), scores.detach()))
+        losses, scores = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
+        return Result(losses, scores, gradients, {})
 
     found, moves = each_alone(algorithm, episodes, several, combined)
     return found._replace(moves=moves)
