@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import engines
 from .algorithms import Algorithm
+from .algorithms.metric import of_ways
 from .algorithms.modes import check_policy, kept_modes
 from .checks import check_task, device_of, dtype_of, find_device
 from .episodes import Episode, stack, unstack
@@ -130,10 +131,10 @@ def evaluate(
         choice = _chosen(algorithm, engine, first)
         for start in range(0, episodes, BATCH):
             batch = stack(episode(index) for index in range(start, min(start + BATCH, episodes)))
-            with default_draws(seed, "evaluation draws", start, device_of(algorithm)):
+            with default_draws(seed, "evaluation draws", start, device_of(algorithm)), of_ways(ways):
                 scores = choice.predict(algorithm, batch)
-            for one, targets in zip(scores, batch.query_y, strict=True):
-                loss, value = _measure(algorithm, one, targets, ways)
+            pairs = [_measure(algorithm, *task, ways) for task in zip(scores, batch.query_y, strict=True)]
+            for loss, value in torch.stack(pairs).tolist():  # one transfer from the device
                 losses.append(loss)
                 measured.append(value)
             bar.update(len(scores))
@@ -190,12 +191,13 @@ def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
     return (scores[..., :ways].argmax(-1) == targets).double().mean(-1)
 
 
-def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -> tuple[float, float]:
+def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -> Tensor:
+    """Loss and accuracy, or mean squared error, of one episode: `[2]`, in float64."""
     if targets.is_floating_point():
-        value = float((scores.reshape(targets.shape) - targets).double().square().mean())
-        return float(algorithm.criterion(scores, targets)), value
-    value = float(accuracy(scores, targets, ways))
-    return float(algorithm.criterion(scores[:, :ways], targets)), value
+        value = (scores.reshape(targets.shape) - targets).double().square().mean()
+        return torch.stack([algorithm.criterion(scores, targets).double(), value])
+    loss = algorithm.criterion(scores[:, :ways], targets).double()
+    return torch.stack([loss, accuracy(scores, targets, ways)])
 
 
 def _chosen(algorithm: Algorithm, engine: str | engines.Choice, episode: Episode) -> engines.Choice:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from . import engines
+from .algorithms.metric import of_ways
 from .checks import device_of, dtype_of
 from .episodes import Episode
 from .errors import InputError
@@ -43,7 +44,8 @@ def meta_update(training: Training, episodes: Episode) -> None:
     algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
     training.optimizer.zero_grad()
     algorithm.anneal(training.iteration / training.iterations)
-    with default_draws(settings["seed"], "training draws", index, device_of(algorithm)):
+    drawn_from = default_draws(settings["seed"], "training draws", index, device_of(algorithm))
+    with drawn_from, of_ways(settings["ways"]):
         losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
     gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
     measured = {"loss": losses.mean()}

@@ -23,7 +23,9 @@ def ridge(x: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
         x: `[S, D]`.
         targets: `[S, classes]`.
     """
-    return x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device), targets)
+    kernel = x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device)
+    # Never singular: `solve` would wait for a GPU to make sure.
+    return x.T @ torch.linalg.solve_ex(kernel, targets).result
 
 
 @register("r2d2")
