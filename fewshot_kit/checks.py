@@ -12,6 +12,7 @@ from .algorithms import Algorithm, GradientBased
 from .algorithms.base import default_criterion
 from .algorithms.modes import kept_modes
 from .errors import InputError, first_line
+from .seeds import kept_random
 
 
 def find_device(device: torch.device | str) -> torch.device:
@@ -82,8 +83,7 @@ def check_task(algorithm: Algorithm, x: Tensor, y: Tensor, ways: int) -> None:
         )
     x, y = ((tensor if len(tensor) > 1 else torch.cat([tensor] * 2))[:2].to(device_of(algorithm)) for tensor in (x, y))
     buffers = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}
-    gpus = [x.device] if x.device.type == "cuda" else []
-    with kept_modes(algorithm), torch.random.fork_rng(devices=gpus), torch.no_grad():
+    with kept_modes(algorithm), kept_random(x.device), torch.no_grad():
         algorithm.eval()
         try:
             scores = torch.func.functional_call(algorithm, buffers, (x,))

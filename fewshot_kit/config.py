@@ -47,6 +47,7 @@ class TrainConfig:
     chunk: int | None = _setting(None, "engine vmap: tasks at a time, to bound memory (default: all)")
     workers: int | None = _setting(None, "threads of the engines loop and vmap (default: by the model and the machine)")
     compile: bool = _setting(False, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
+    unfold: bool = _setting(False, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
     dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
@@ -69,7 +70,7 @@ class TrainConfig:
     def training(self) -> dict[str, Any]:
         """What `meta_train` is to be told."""
         names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
-        more = ("validation_episodes", "seed", "engine", "chunk", "workers", "compile", "device")
+        more = ("validation_episodes", "seed", "engine", "chunk", "workers", "compile", "unfold", "device")
         tested = {"validation_queries": self.test_queries, "validation_ways": self.test_ways}
         return {name: getattr(self, name) for name in names + more} | tested
 

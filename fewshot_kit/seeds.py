@@ -19,6 +19,11 @@ def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "c
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
+def kept_random(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """The default generators, the CPU's and a GPU's own, are afterwards as they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
 @contextlib.contextmanager
 def default_draws(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> Iterator[None]:
     """Dropout and its like take no generator: inside, the default ones draw from `stream`; outside, they are as before.
@@ -27,9 +32,8 @@ def default_draws(seed: int, name: str, index: int = 0, device: torch.device | s
         device: where the draws happen; a GPU has a default generator of its own.
     """
     device = torch.device(device)
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+    with kept_random(device):
         torch.set_rng_state(stream(seed, name, index).get_state())
-        if on_gpu:
+        if device.type == "cuda":
             torch.cuda.set_rng_state(stream(seed, name, index, device).get_state(), device)
         yield

@@ -98,6 +98,7 @@ def meta_train(
     chunk: int | None = None,
     workers: int | None = None,
     compile: bool = False,
+    unfold: bool = False,
     device: torch.device | str | None = None,
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
@@ -128,7 +129,7 @@ def meta_train(
         engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
             give the same gradients up to rounding: for the same bits in two runs, name one.
         chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
-        compile: compile the meta-gradient of `"vmap"`.
+        compile, unfold: compile the meta-gradient of `"vmap"`; run its convolutions as products of matrices.
         device: where to train; the algorithm is moved there. By default where it is.
         progress, hooks: show a bar; what else watches the run.
 
@@ -157,11 +158,13 @@ def meta_train(
 
     if resume and run is None:
         raise InputError("resume needs the run folder to go on with; name it with run=.")
-    running: dict[str, Any] = {"engine": engine, "chunk": chunk, "workers": workers, "compile": compile}
+    running: dict[str, Any] = {"engine": engine, "chunk": chunk, "workers": workers}
+    running |= {"compile": compile, "unfold": unfold}
     if resume:
         recorded = read_config(run or "").get("training", {})
         if engine in ("auto", recorded.get("engine")):  # what was not said anew is as it was
-            running |= {name: recorded[name] for name, value in running.items() if value in ("auto", None, False)}
+            unsaid = {name: value for name, value in running.items() if value in ("auto", None, False)}
+            running |= {name: recorded.get(name, value) for name, value in unsaid.items()}
     with kept_modes(algorithm):
         choice = engines.choose(algorithm.train(), batch, **running)
     settings: dict[str, Any] = task | {

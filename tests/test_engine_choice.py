@@ -150,11 +150,17 @@ def test_what_has_no_second_derivative_is_named():
         ({"engine": "reference", "workers": 2}, "The engine 'reference' has no workers; leave workers=2 out"),
         ({"compile": True, "workers": 2}, "A compiled program has no workers; leave workers=2 out"),
         ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
+        ({"engine": "loop", "unfold": True}, "Only the engine 'vmap' unfolds convolutions, not 'loop'"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(options, said):
     with pytest.raises(InputError, match=said):
         engines.choose(maml(), meta_batch(), **options)
+
+
+def test_workers_are_of_a_cpu():
+    with pytest.raises(InputError, match="Workers are threads of a CPU, and this runs on 'meta'; leave workers=2 out"):
+        engines.choose(maml().to("meta"), meta_batch().to("meta"), "vmap", workers=2)
 
 
 def test_algorithms_without_a_reference_are_named():

@@ -10,7 +10,10 @@ from fewshot_kit.engines import Choice
 from fewshot_kit.meta_update import READ_EVERY, meta_update
 from fewshot_kit.training import Training
 
-CASES = [(name, Choice("vmap")) for name in algorithms.names()] + [("maml", Choice("loop", workers=1))]
+CASES = [(name, Choice("vmap")) for name in algorithms.names()] + [
+    ("maml", Choice("vmap", unfold=True)),
+    ("maml", Choice("loop", workers=1)),
+]
 ANY_DEVICE = {"seed": 0, "ways": 3, "meta_lr": 1e-3, "schedule": "cosine", "iterations": 100, "validate_every": 100}
 
 

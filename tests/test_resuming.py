@@ -37,18 +37,19 @@ def test_a_stopped_run_resumes_bit_for_bit(uninterrupted, tmp_path, stop, with_s
         assert state_path(run, which).read_bytes() == state_path(whole_run, which).read_bytes()
 
 
-@pytest.mark.parametrize("settings", [{"engine": "auto"}, {"engine": "vmap", "chunk": 2}, {"engine": "vmap"}])
+@pytest.mark.parametrize("settings", [{"engine": "auto"}, {"engine": "vmap", "chunk": 2}, {"engine": "vmap", "unfold": True}])
 def test_a_resumed_run_keeps_its_engine(tmp_path, settings):
     """Dropout is drawn otherwise by another engine, so the bits would tell."""
     whole = maml()
     train(whole, run=tmp_path / "whole", iterations=6, **settings)
     with pytest.raises(Killed):
         recorded = read_config(tmp_path / "whole")["training"]
-        pinned = {name: recorded[name] for name in ("engine", "chunk")}
+        pinned = {name: recorded[name] for name in ("engine", "chunk", "unfold")}
         train(maml(), run=tmp_path / "run", iterations=6, hooks=[KillAt(5)], **pinned)
     resumed = maml()
     train(resumed, run=tmp_path / "run", iterations=6, resume=True, engine="auto")
     assert same(resumed, whole)
+    assert read_config(tmp_path / "run")["training"] == read_config(tmp_path / "whole")["training"]
 
 
 def test_dropout_and_running_statistics_take_part(uninterrupted):

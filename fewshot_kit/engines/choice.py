@@ -24,6 +24,7 @@ class Choice:
     chunk: int | None = None  # episodes at a time, of "vmap" and each worker; None: all
     workers: int | None = None  # threads: episodes at a time, of "loop", or chunks at a time, of "vmap"
     compiled: bool = False
+    unfold: bool = False  # the convolutions of "vmap" as products of matrices
     why: str = "as asked for"
     program: Program | None = field(default=None, repr=False, compare=False)
     copies: Copies = field(default_factory=Copies, repr=False, compare=False)  # for the workers
@@ -33,14 +34,16 @@ class Choice:
         """In words."""
         chunks = "" if self.chunk is None else f" in chunks of {self.chunk}"
         workers = "" if self.workers is None else f" on {self.workers} worker{'s' if self.workers != 1 else ''}"
-        return f"{self.engine}{chunks}{workers}"
+        unfolded = " by unfolding" if self.unfold else ""
+        return f"{self.engine}{unfolded}{chunks}{workers}"
 
     def __str__(self) -> str:
         return f"{self.name}{', compiled' if self.compiled else ''} ({self.why})"
 
     def settings(self) -> dict[str, Any]:
         """What a run records, to be made the same again."""
-        return {"engine": self.engine, "chunk": self.chunk, "workers": self.workers, "compile": self.compiled}
+        settings = {"engine": self.engine, "chunk": self.chunk, "workers": self.workers}
+        return settings | {"compile": self.compiled, "unfold": self.unfold}
 
     def run(self, algorithm: Algorithm, episodes: Episode) -> Result:
         """Losses, scores and summed gradients of a meta-batch. `InputError` where a model does not allow it."""
@@ -48,7 +51,7 @@ class Choice:
             return self.program(algorithm, episodes, self.chunk)
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
-                return vmap.run(algorithm, episodes, self.chunk, self.workers, self.copies)
+                return vmap.run(algorithm, episodes, self.chunk, self.workers, self.copies, self.unfold)
             if self.engine == "loop":
                 return loop.run(algorithm, episodes, self.workers, self.copies)
             return reference.run(algorithm, episodes)
@@ -57,7 +60,7 @@ class Choice:
         """Query scores `[T, Q, classes]`, without graph."""
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
-                return vmap.predict(algorithm, episodes, self.chunk)
+                return vmap.predict(algorithm, episodes, self.chunk, self.unfold)
             return loop.predict(algorithm, episodes, self.workers, self.copies)
 
     def for_evaluation(self, algorithm: Algorithm) -> Choice:

@@ -6,13 +6,14 @@ import copy
 from dataclasses import replace
 
 from ..algorithms import Algorithm
+from ..checks import device_of
 from ..episodes import Episode
 from ..errors import InputError, first_line
 from ..ranges import check_counts
 from . import loop
 from .choice import Choice
 from .compiled import Program
-from .measuring import failure_of, first_of, measured, seconds_of
+from .measuring import failure_of, first_of, in_words, measured, seconds_of, worth_trying
 
 ENGINES = ("vmap", "loop", "reference")
 
@@ -24,6 +25,7 @@ def choose(
     chunk: int | None = None,
     workers: int | None = None,
     compile: bool = False,
+    unfold: bool = False,
 ) -> Choice:
     """The engine for meta-batches like this one.
 
@@ -35,20 +37,30 @@ def choose(
         chunk: episodes at a time, for `"vmap"`.
         workers: threads, for `"loop"` and `"vmap"`.
         compile: compile the meta-gradient of `"vmap"` by `torch.compile`.
+        unfold: run the two-dimensional convolutions of `"vmap"` as products of matrices; where they adapt, on a GPU,
+            it is tried unasked.
 
     Raises:
         InputError: no such engine; a setting that the engine does not have; a chunk larger than the meta-batch; no
-            workers; a model that the engine cannot run.
+            workers, or several on a GPU; a model that the engine cannot run.
     """
-    _check(engine, chunk, workers, compile, len(episodes.support_x))
+    _check(engine, chunk, workers, compile, unfold, len(episodes.support_x))
+    device = device_of(algorithm)
+    if workers is not None and workers > 1 and device.type != "cpu":
+        raise InputError(f"Workers are threads of a CPU, and this runs on '{device}'; leave workers={workers} out.")
+    mapped = Choice("vmap", chunk=chunk, workers=workers, unfold=unfold)
     if compile:
-        return _compiled(algorithm, episodes, chunk)
-    if engine != "auto":
-        return _explicit(algorithm, engine, chunk, workers)
-    looped = _explicit(algorithm, "loop", None, workers)
+        return _compiled(mapped, algorithm, episodes)
+    if engine == "vmap":
+        return mapped
+    if engine == "reference":
+        return Choice("reference")
+    looped = Choice("loop", workers=workers or loop.usual_workers(algorithm))
+    if engine == "loop":
+        return looped
     if workers is not None:
         return replace(looped, why="workers were asked for")
-    return measured(looped, algorithm, episodes, chunk)
+    return measured(looped, mapped, algorithm, episodes)
 
 
 def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
@@ -60,7 +72,7 @@ def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
     return choice if failure_of(Choice("vmap"), algorithm, first_of(episodes, 2), Choice.predict) else Choice("vmap")
 
 
-def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, tasks: int) -> None:
+def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, unfold: bool, tasks: int) -> None:
     if engine != "auto" and engine not in ENGINES:
         raise InputError(f"Unknown engine '{engine}'; it is one of auto, {', '.join(ENGINES)}.")
     if chunk is not None:
@@ -77,24 +89,21 @@ def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, t
             raise InputError(f"A compiled program has no workers; leave workers={workers} out.")
     if compile and engine not in ("auto", "vmap"):
         raise InputError(f"Only the engine 'vmap' can be compiled, not '{engine}'; take engine='vmap'.")
+    if unfold and engine not in ("auto", "vmap"):
+        raise InputError(f"Only the engine 'vmap' unfolds convolutions, not '{engine}'; take engine='vmap'.")
 
 
-def _explicit(algorithm: Algorithm, engine: str, chunk: int | None, workers: int | None) -> Choice:
-    if engine == "loop":
-        return Choice("loop", workers=workers or loop.usual_workers(algorithm))
-    return Choice(engine, chunk=chunk, workers=workers)
-
-
-def _compiled(algorithm: Algorithm, episodes: Episode, chunk: int | None) -> Choice:
-    plain = Choice("vmap", chunk=chunk)
-    failure = failure_of(plain, algorithm, episodes, Choice.run)
+def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
+    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.run)
     if failure:
         raise InputError(f"This cannot be compiled: {failure}; leave --compile out.")
-    choice = replace(plain, compiled=True, program=Program())
+    probe = copy.deepcopy(algorithm)
+    tried = [replace(one, compiled=True, program=Program(one.unfold)) for one in worth_trying(mapped, algorithm)]
     try:
-        seconds_of(choice, copy.deepcopy(algorithm), episodes)
+        seconds = [min(seconds_of(one, probe, episodes) for _ in range(4 if tried[1:] else 1)) for one in tried]
     except Exception as error:  # a compiler fails in many ways, none of which has to stop a run
         said = f"compiling failed ({type(error).__name__}: {first_line(error)})"
-        return replace(plain, why=f"{said}; vmap runs without")
-    assert choice.program is not None
-    return replace(choice, why=f"compiled in {choice.program.seconds:.1f} s")
+        return replace(mapped, why=f"{said}; vmap runs without")
+    compiling = sum(one.program.seconds for one in tried if one.program)
+    said = f"compiled in {compiling:.1f} s" + (f"; {in_words(tried, seconds)}" if tried[1:] else "")
+    return replace(tried[seconds.index(min(seconds))], why=said)

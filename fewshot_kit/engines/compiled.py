@@ -29,11 +29,15 @@ Step = Callable[[Tensors, Tensors], Result]  # of the algorithm's tensors, and t
 class Program:
     """Compiled meta-gradients of one algorithm, one for every shape of meta-batch and mode that it is asked for.
 
+    Args:
+        unfold: as in `vmap.run`.
+
     Attributes:
         seconds: what recording and compiling have taken so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unfold: bool = False) -> None:
+        self.unfold = unfold
         self.steps: dict[Any, Step] = {}
         self.seconds = 0.0
 
@@ -50,13 +54,13 @@ class Program:
             started = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the compiler's own parts: nothing that its user can mend
-                self.steps[key] = _compiled(algorithm, tensors, episodes)
+                self.steps[key] = _compiled(algorithm, tensors, episodes, self.unfold)
                 self.steps[key](tensors, list(episodes))
             self.seconds += time.perf_counter() - started
         return self.steps[key](tensors, list(episodes))
 
 
-def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode) -> Step:
+def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode, unfold: bool) -> Step:
     module = Losses(algorithm)
     named = dict(module.named_parameters())
     moving = [name for name, parameter in named.items() if parameter.requires_grad]
@@ -67,7 +71,7 @@ def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode) -> Step
     def step(tensors: Tensors, episodes: Tensors) -> tuple[Tensor, Tensor, list[Tensor | None], Tensors]:
         given = dict(zip(names, tensors, strict=True))
         leaves = {name: given[name].detach().requires_grad_() for name in moving}
-        (losses, scores), moved = vectorised(module, Episode(*episodes), {**given, **leaves})
+        (losses, scores), moved = vectorised(module, Episode(*episodes), {**given, **leaves}, unfold)
         found = differentiated(losses, scores, list(leaves.values()))
         return found.losses, found.scores, found.gradients, list(moved.values())
 

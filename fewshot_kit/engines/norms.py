@@ -7,13 +7,11 @@ constants there). Put together from means and squares they are right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 
 def _normalised(
@@ -78,17 +76,3 @@ def layer_norm(
     """`F.layer_norm`."""
     over = list(range(input.dim() - len(normalized_shape), input.dim()))
     return _normalised(input, over, normalized_shape, weight, bias, eps)[0]
-
-
-class PlainNorms(TorchFunctionMode):
-    """Inside, these norms run by plain operators."""
-
-    replaced: ClassVar[dict[Any, Callable[..., Tensor]]] = {
-        F.batch_norm: batch_norm,
-        F.instance_norm: instance_norm,
-        F.layer_norm: layer_norm,
-        torch.layer_norm: layer_norm,
-    }
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self.replaced.get(func, func)(*args, **(kwargs or {}))

@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from .copies import Copies
-from .norms import PlainNorms
+from .operators import Operators
 from .results import Result, combined, differentiated, movable, move, trainable
 from .workers import gathered, together
 
@@ -28,6 +28,7 @@ def run(
     chunk: int | None = None,
     workers: int | None = None,
     copies: Copies | None = None,
+    unfold: bool = False,
 ) -> Result:
     """Losses, scores and summed gradients of a meta-batch, in the order of its episodes.
 
@@ -35,29 +36,32 @@ def run(
         chunk: episodes at a time of each worker; None takes all of its share.
         workers: threads; by default one chunk is run after another.
         copies: for the workers, where they are kept from one meta-batch to the next.
+        unfold: run two-dimensional convolutions as products of matrices.
     """
     count = min(workers or 1, len(episodes.support_x))
     if count > 1:
         copies = copies or Copies()
         shares = [Episode(*(tensor[number::count] for tensor in episodes)) for number in range(count)]
-        parts = together(copies.of(algorithm, count), shares, functools.partial(_run, chunk=chunk), copies)
+        several = functools.partial(_run, chunk=chunk, unfold=unfold)
+        parts = together(copies.of(algorithm, count), shares, several, copies)
         if parts is not None:
             return gathered(parts)
-    return _run(algorithm, episodes, chunk)
+    return _run(algorithm, episodes, chunk, unfold)
 
 
-def _run(algorithm: Algorithm, episodes: Episode, chunk: int | None) -> Result:
+def _run(algorithm: Algorithm, episodes: Episode, chunk: int | None, unfold: bool) -> Result:
     parts: list[Result] = []
     for part in chunks(episodes, chunk):
-        (losses, scores), moves = vectorised(Losses(algorithm), part, {})
+        (losses, scores), moves = vectorised(Losses(algorithm), part, {}, unfold)
         parts = [combined([*parts, differentiated(losses, scores, trainable(algorithm), moves)])]
     return parts[0]
 
 
-def predict(algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Tensor:
+def predict(algorithm: Algorithm, episodes: Episode, chunk: int | None = None, unfold: bool = False) -> Tensor:
     """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
     with torch.no_grad():
-        return torch.cat([vectorised(_Scores(algorithm), part, {})[0] for part in chunks(episodes, chunk)])
+        parts = [vectorised(_Scores(algorithm), part, {}, unfold)[0] for part in chunks(episodes, chunk)]
+        return torch.cat(parts)
 
 
 def chunks(episodes: Episode, chunk: int | None) -> Iterator[Episode]:
@@ -88,7 +92,7 @@ class _Scores(nn.Module):
 
 
 def vectorised(
-    module: Losses | _Scores, episodes: Episode, tensors: dict[str, Tensor]
+    module: Losses | _Scores, episodes: Episode, tensors: dict[str, Tensor], unfold: bool = False
 ) -> tuple[Any, dict[str, Tensor]]:
     """What the module gives for every episode, with `tensors` by name in place of its parameters and buffers; and by
     what the episodes moved the algorithm's buffers, in all.
@@ -99,7 +103,7 @@ def vectorised(
 
     def one(buffers: dict[str, Tensor], episode: Episode) -> tuple[Any, dict[str, Tensor]]:
         given = {**tensors, **buffers}
-        with PlainNorms():
+        with Operators(unfold):
             found = functional_call(module, given, (episode,))
         return found, {name: given[name].detach() for name in buffers}
 
