@@ -65,17 +65,9 @@ def test_your_own_model(run):
 
 def test_your_own_algorithm():
     """As a program of its own, with warnings as errors: nothing but its results and the bar is printed."""
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "examples/your_own_algorithm.py",
-        "--iterations",
-        "30",
-        "--episodes",
-        "80",
-    ]
-    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
+    command = [sys.executable, "-W", "error", "examples/your_own_algorithm.py"]
+    budget = ["--iterations", "15", "--episodes", "30"]
+    done = subprocess.run([*command, *budget], cwd=FOLDER.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     [before], [after, among_twenty] = accuracies(done.stdout, "before"), accuracies(done.stdout, "after")
     assert after > before + 15 and among_twenty > 25  # chance is 20, and 5
@@ -131,7 +123,7 @@ def test_sinusoid(run, tmp_path):
 
 
 def test_mann_presentations(run):
-    printed = run("mann_presentations.py", "--iterations", 10, "--sequences", 20)
+    printed = run("mann_presentations.py", "--iterations", 7, "--sequences", 10)
     found = {}
     for when, said in re.findall(r"^(before|after): (.*)$", printed, re.M):
         found[when] = {time: float(value) for value, time in re.findall(r"([\d.]+) % at presentation (\d+)", said)}

@@ -37,7 +37,9 @@ def test_a_stopped_run_resumes_bit_for_bit(uninterrupted, tmp_path, stop, with_s
         assert state_path(run, which).read_bytes() == state_path(whole_run, which).read_bytes()
 
 
-@pytest.mark.parametrize("settings", [{"engine": "auto"}, {"engine": "vmap", "chunk": 2}, {"engine": "vmap", "unfold": True}])
+@pytest.mark.parametrize(
+    "settings", [{"engine": "auto"}, {"engine": "vmap", "chunk": 2}, {"engine": "vmap", "unfold": True}]
+)
 def test_a_resumed_run_keeps_its_engine(tmp_path, settings):
     """Dropout is drawn otherwise by another engine, so the bits would tell."""
     whole = maml()

@@ -58,11 +58,26 @@ def run(speed, out, *arguments):
     return speed.main([*arguments, "--rounds", "2", "--out", str(out)])
 
 
-def test_a_job_is_checked_timed_and_written(speed, tmp_path, capsys):
+def test_jobs_are_checked_timed_and_written_one_by_one(speed, tmp_path, monkeypatch, capsys):
     assert run(speed, tmp_path, "tiny") == 0
     section = json.loads((tmp_path / "results.json").read_text())["tiny"]
     page = (tmp_path / "README.md").read_text()
     assert page in capsys.readouterr().out
+    check_tiny(section, page)
+    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+    assert run(speed, tmp_path, "growing") == 0
+    results, page = json.loads((tmp_path / "results.json").read_text()), (tmp_path / "README.md").read_text()
+    assert results["tiny"] == section and [point["value"] for point in results["growing"]["axes"]["tasks"]] == [1, 2]
+    assert "![growing](growing.png)" in page and (tmp_path / "growing.png").exists()
+
+    (tmp_path / "README.md").unlink()
+    monkeypatch.setattr(speed, "run", lambda *_: pytest.fail("a job was run"))
+    assert run(speed, tmp_path, "--page") == 0  # from the JSON alone
+    assert (tmp_path / "README.md").read_text() == page
+
+
+def check_tiny(section, page):
     found = section["contestants"]
     for name in ("learn2learn", "higher", "kit, auto", "kit, reference"):
         assert len(found[name]["seconds"]) == 2 and found[name]["deviation"] < 1e-10
@@ -72,20 +87,6 @@ def test_a_job_is_checked_timed_and_written(speed, tmp_path, capsys):
     assert section["flop"] > 0 and section["limit"] == pytest.approx(section["flop"] / section["matmul"], rel=1e-4)
     assert section["machine"]["versions"]["torch"] == torch.__version__ and section["rounds"] == 2
     assert "Only 2 rounds" in page and "| tiny | nobody | learn2learn |  |  | not measured |" in page
-    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_jobs_are_run_one_by_one_and_the_page_rebuilt_from_the_json(speed, tmp_path, monkeypatch):
-    assert run(speed, tmp_path, "tiny") == 0
-    first = json.loads((tmp_path / "results.json").read_text())["tiny"]
-    assert run(speed, tmp_path, "growing") == 0
-    results, page = json.loads((tmp_path / "results.json").read_text()), (tmp_path / "README.md").read_text()
-    assert results["tiny"] == first and [point["value"] for point in results["growing"]["axes"]["tasks"]] == [1, 2]
-    assert "![growing](growing.png)" in page and (tmp_path / "growing.png").exists()
-    (tmp_path / "README.md").unlink()
-    monkeypatch.setattr(speed, "run", lambda *_: pytest.fail("a job was run"))
-    assert run(speed, tmp_path, "--page") == 0
-    assert (tmp_path / "README.md").read_text() == page
 
 
 @pytest.mark.parametrize("name", ["speed", "speed-cuda"])

@@ -40,6 +40,7 @@ def test_the_run_folder(uninterrupted):
         "chunk": None,
         "workers": 1,
         "compile": False,
+        "unfold": False,
     }
     assert config["data"]["classes"]["test"] == [f"test{i}" for i in range(8)]
     assert config["data"]["example_shape"] == [6]
