@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fewshot_kit import algorithms, engines
 from fewshot_kit.engines import choosing, measuring
 from fewshot_kit.engines.convolutions import conv2d
+from fewshot_kit.engines.refusals import Refused
 
 UNFOLDED = engines.Choice("vmap", unfold=True)
 
@@ -61,6 +62,24 @@ def on_a_gpu(monkeypatch):
     return take
 
 
+def test_who_fails_is_left_out(on_a_gpu, monkeypatch):
+    on_a_gpu({})
+
+    def fails(choice, *_):
+        if choice.unfold:
+            raise Refused("no memory", "")
+        return {"loop": 3.0, "vmap": 1.0}[choice.engine]
+
+    for module in (measuring, choosing):
+        monkeypatch.setattr(module, "seconds_of", fails)
+    algorithm = algorithms.create("maml", model=build("conv4", torch.float64))
+    choice = engines.choose(algorithm, meta_batch())
+    said = "vmap 1000.0 ms, vmap by unfolding failed (no memory)"
+    assert choice.name == "vmap" and choice.why == f"measured on 5 episodes: loop on 1 worker 3000.0 ms, {said}"
+    choice = engines.choose(algorithm, meta_batch(), compile=True)
+    assert (choice.name, choice.compiled, choice.why) == ("vmap", True, f"compiled in 0.0 s; {said}")
+
+
 @pytest.mark.parametrize("unfolding, taken", [(0.5, "vmap by unfolding"), (1.5, "vmap")])
 def test_auto_tries_it_on_a_gpu(on_a_gpu, unfolding, taken):
     on_a_gpu({"loop on 1 worker": 3.0, "vmap": 1.0, "vmap by unfolding": unfolding})
@@ -77,6 +96,6 @@ def test_auto_tries_it_on_a_gpu(on_a_gpu, unfolding, taken):
 def test_where_no_convolution_adapts_it_is_not_tried(on_a_gpu):
     on_a_gpu({"loop on 1 worker": 3.0, "vmap": 1.0})
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(196, 3)).double()
-    boil_without = algorithms.create("anil", model=build("conv4", torch.float64))  # its head adapts
-    for algorithm in (algorithms.create("maml", model=mlp), boil_without):
+    anil = algorithms.create("anil", model=build("conv4", torch.float64))  # whose head adapts
+    for algorithm in (algorithms.create("maml", model=mlp), anil):
         assert engines.choose(algorithm, meta_batch()).name == "vmap"

@@ -8,12 +8,12 @@ from dataclasses import replace
 from ..algorithms import Algorithm
 from ..checks import device_of
 from ..episodes import Episode
-from ..errors import InputError, first_line
+from ..errors import InputError
 from ..ranges import check_counts
 from . import loop
 from .choice import Choice
 from .compiled import Program
-from .measuring import failure_of, first_of, in_words, measured, seconds_of, worth_trying
+from .measuring import failure_of, first_of, in_words, measured, seconds_of, seconds_or_never, worth_trying
 
 ENGINES = ("vmap", "loop", "reference")
 
@@ -97,13 +97,18 @@ def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice
     failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.run)
     if failure:
         raise InputError(f"This cannot be compiled: {failure}; leave --compile out.")
-    probe = copy.deepcopy(algorithm)
+    probe, failures = copy.deepcopy(algorithm), dict[str, str]()
     tried = [replace(one, compiled=True, program=Program(one.unfold)) for one in worth_trying(mapped, algorithm)]
-    try:
-        seconds = [min(seconds_of(one, probe, episodes) for _ in range(4 if tried[1:] else 1)) for one in tried]
-    except Exception as error:  # a compiler fails in many ways, none of which has to stop a run
-        said = f"compiling failed ({type(error).__name__}: {first_line(error)})"
-        return replace(mapped, why=f"{said}; vmap runs without")
+    seconds = []
+    for one in tried:
+        # A compiler fails in many ways, none of which has to stop a run.
+        least = seconds_or_never(one, probe, episodes, failures, Exception)
+        if tried[1:] and one.name not in failures:  # the first time compiles
+            least = min(seconds_of(one, probe, episodes) for _ in range(3))
+        seconds.append(least)
+    best = tried[seconds.index(min(seconds))]
+    if best.name in failures:
+        return replace(mapped, why=f"compiling {failures[best.name]}; vmap runs without")
     compiling = sum(one.program.seconds for one in tried if one.program)
-    said = f"compiled in {compiling:.1f} s" + (f"; {in_words(tried, seconds)}" if tried[1:] else "")
-    return replace(tried[seconds.index(min(seconds))], why=said)
+    said = f"; {in_words(tried, seconds, failures)}" if tried[1:] else ""
+    return replace(best, why=f"compiled in {compiling:.1f} s{said}")

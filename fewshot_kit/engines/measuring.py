@@ -15,7 +15,7 @@ from ..algorithms import Algorithm, GradientBased
 from ..algorithms.modes import kept_modes
 from ..checks import device_of
 from ..episodes import Episode
-from ..errors import KitError
+from ..errors import KitError, first_line
 from ..seeds import kept_random
 from . import loop
 from .choice import Choice
@@ -50,10 +50,13 @@ def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Epi
         episodes = first_of(episodes, TRIED)
         tried = _chunked(mapped, probe, episodes, looped.workers or 1)
     rounds: list[list[float]] = []
+    failures: dict[str, str] = {}
     while len(rounds) < ROUNDS and not (rounds and time.perf_counter() - started > PATIENCE) and not _clear(rounds):
-        rounds.append([seconds_of(choice, probe, episodes) for choice in (looped, *tried)])
+        by_vmap = [seconds_or_never(choice, probe, episodes, failures) for choice in tried]
+        rounds.append([seconds_of(looped, probe, episodes), *by_vmap])
     by_loop, *by_vmap = _least(rounds)
-    said = f"measured on {len(episodes.support_x)} episodes: {in_words((looped, *tried), (by_loop, *by_vmap))}"
+    said = in_words((looped, *tried), (by_loop, *by_vmap), failures)
+    said = f"measured on {len(episodes.support_x)} episodes: {said}"
     if min(by_vmap) >= CLEARLY * by_loop:
         return replace(looped, why=said)
     best = tried[by_vmap.index(min(by_vmap))]
@@ -68,8 +71,10 @@ def worth_trying(mapped: Choice, algorithm: Algorithm) -> list[Choice]:
     return [mapped, replace(mapped, unfold=True)] if more else [mapped]
 
 
-def in_words(choices: Sequence[Choice], seconds: Sequence[float]) -> str:
-    return ", ".join(f"{one.name} {1e3 * each:.1f} ms" for one, each in zip(choices, seconds, strict=True))
+def in_words(choices: Sequence[Choice], seconds: Sequence[float], failures: dict[str, str]) -> str:
+    """How long each has taken, or why it has failed."""
+    said = (failures.get(one.name, f"{1e3 * each:.1f} ms") for one, each in zip(choices, seconds, strict=True))
+    return ", ".join(f"{one.name} {each}" for one, each in zip(choices, said, strict=True))
 
 
 def _least(rounds: list[list[float]]) -> list[float]:
@@ -137,6 +142,22 @@ def seconds_of(choice: Choice, algorithm: Algorithm, episodes: Episode) -> float
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - started
+
+
+def seconds_or_never(
+    choice: Choice,
+    algorithm: Algorithm,
+    episodes: Episode,
+    failures: dict[str, str],
+    kind: type[Exception] = Refused,
+) -> float:
+    """Infinity, and in `failures` why, where so many tasks are too much memory, or a compiler fails."""
+    try:
+        return seconds_of(choice, algorithm, episodes)
+    except kind as error:
+        why = error.reason if isinstance(error, Refused) else f"{type(error).__name__}: {first_line(error)}"
+        failures[choice.name] = f"failed ({why})"
+        return math.inf
 
 
 def failure_of(choice: Choice, algorithm: Algorithm, episodes: Episode, way: Callable[..., Any]) -> str | None:

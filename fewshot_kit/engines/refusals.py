@@ -32,12 +32,16 @@ class Refused(InputError):
 
 @contextlib.contextmanager
 def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[None]:
-    """Turn PyTorch's error about an operator into a `Refused`; every other error passes."""
+    """Turn PyTorch's error about an operator, or about a GPU's memory, into a `Refused`; every other error passes."""
     try:
         with warnings.catch_warnings():
             if engine == "vmap":  # an operator that runs once per episode after all: slower than the loop
                 warnings.filterwarnings("error", SLOW)
             yield
+    except torch.cuda.OutOfMemoryError as error:
+        reason = f"it needs more memory than there is ({first_line(error)})"
+        instead = "a smaller chunk, or engine='loop'" if engine == "vmap" else "fewer queries, or a smaller model"
+        raise Refused(reason, f"The engine '{engine}' cannot run this: {reason}; take {instead}.") from error
     except (RuntimeError, UserWarning) as error:
         text = first_line(error)
         if any(words in text for words in ONCE):
