@@ -47,14 +47,14 @@ def test_omniglot_maml(run):
 
 def test_omniglot_maml_on_real_drawings_with_another_algorithm(run, data_root):
     arguments = ["--root", data_root, "--algorithm", "boil", "--ways", 3, "--shots", 2]
-    printed = run("omniglot_maml.py", *arguments, "--iterations", 5, "--episodes", 30)
+    printed = run("omniglot_maml.py", *arguments, "--iterations", 3, "--episodes", 15)
     [after] = accuracies(printed, "after")
     assert after > 55  # chance is 33
     assert "boil on omniglot" in printed and "3-way 2-shot" in printed and "test split of omniglot" in printed
 
 
 def test_your_own_model(run):
-    printed = run("your_own_model.py", "--iterations", 20, "--episodes", 30)
+    printed = run("your_own_model.py", "--iterations", 12, "--episodes", 20)
     [before], [after] = accuracies(printed, "before"), accuracies(printed, "after")
     assert after > before + 3 and after > 40  # chance is 20
     right = [int(count) for count in re.findall(r"(\d+) of 30 right", printed)]
