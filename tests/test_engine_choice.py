@@ -167,6 +167,7 @@ def test_what_has_no_second_derivative_is_named():
         ({"engine": "reference", "workers": 2}, "The engine 'reference' has no workers; leave workers=2 out"),
         ({"compile": True, "workers": 2}, "A compiled program has no workers; leave workers=2 out"),
         ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
+        ({"workers": 2, "unfold": True}, "With workers 'auto' takes the loop, which unfolds no convolutions"),
         ({"engine": "loop", "unfold": True}, "Only the engine 'vmap' unfolds convolutions, not 'loop'"),
     ],
 )

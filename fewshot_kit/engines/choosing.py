@@ -91,6 +91,8 @@ def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, u
         raise InputError(f"Only the engine 'vmap' can be compiled, not '{engine}'; take engine='vmap'.")
     if unfold and engine not in ("auto", "vmap"):
         raise InputError(f"Only the engine 'vmap' unfolds convolutions, not '{engine}'; take engine='vmap'.")
+    if unfold and engine == "auto" and workers is not None:
+        raise InputError("With workers 'auto' takes the loop, which unfolds no convolutions; take engine='vmap'.")
 
 
 def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:

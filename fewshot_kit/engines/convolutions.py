@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 def adapted(model: nn.Module, names: set[str]) -> bool:
     """Whether the parameters of these names have to do with convolutions."""
-    weights = {id(parameter) for layer in model.modules() if is_one(layer) for parameter in layer.parameters()}
+    weights = {id(parameter) for layer in model.modules() if is_convolution(layer) for parameter in layer.parameters()}
     return any(id(parameter) in weights for name, parameter in model.named_parameters() if name in names)
 
 
-def is_one(module: nn.Module) -> bool:
-    """Whether it is a layer of convolutions."""
+def is_convolution(module: nn.Module) -> bool:
+    """Whether the module is a layer of convolutions."""
     return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 

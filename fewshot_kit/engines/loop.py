@@ -17,7 +17,7 @@ from ..algorithms import Algorithm
 from ..algorithms.modes import kept_modes
 from ..episodes import Episode, unstack
 from ..ranges import check_counts
-from .convolutions import is_one
+from .convolutions import is_convolution
 from .copies import Copies
 from .results import Result, each_alone, one_by_one
 from .workers import gathered, in_order, together
@@ -59,7 +59,7 @@ def usual_workers(algorithm: Algorithm) -> int:
 
 def convolutional_on_cpu(algorithm: Algorithm) -> bool:
     """Whether the time goes into convolutions on a CPU."""
-    convolutional = any(is_one(module) for module in algorithm.modules())
+    convolutional = any(is_convolution(module) for module in algorithm.modules())
     return convolutional and all(parameter.device.type == "cpu" for parameter in algorithm.parameters())
 
 

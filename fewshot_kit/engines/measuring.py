@@ -19,7 +19,7 @@ from ..errors import KitError, first_line
 from ..seeds import kept_random
 from . import loop
 from .choice import Choice
-from .convolutions import adapted, is_one
+from .convolutions import adapted, is_convolution
 from .refusals import Refused
 
 ROUNDS = 5
@@ -115,7 +115,7 @@ def _chunked(mapped: Choice, probe: Algorithm, episodes: Episode, threads: int) 
 def _convolved(algorithm: Algorithm, episodes: Episode) -> int:
     """Bytes that the convolutions give for the images of one task."""
     sizes: list[int] = []
-    layers = filter(is_one, algorithm.model.modules())
+    layers = filter(is_convolution, algorithm.model.modules())
     hooks = [layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.nbytes)) for layer in layers]
     try:
         with torch.no_grad(), kept_modes(algorithm), kept_random(device_of(algorithm)):
