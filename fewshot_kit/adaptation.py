@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import algorithms
 from .algorithms import Algorithm, GradientBased, Metric
-from .algorithms.modes import batch_norms
+from .algorithms.layers import batch_norms
 from .checkpoints import describe, load, rebuild, save_state
 from .checks import check_task, device_of, dtype_of
 from .episodes import relabel

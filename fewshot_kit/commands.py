@@ -13,7 +13,7 @@ from . import algorithms, datasets, models
 from .adaptation import adapt as adapt_to_task
 from .adaptation import with_options
 from .algorithms import Algorithm
-from .algorithms.modes import batch_norms
+from .algorithms.layers import batch_norms
 from .checkpoints import load, read_config, record_results
 from .config import TrainConfig, fitting, from_file, from_run, given, merged
 from .errors import InputError

@@ -14,7 +14,8 @@ from ..errors import InputError
 from .base import Algorithm, Criterion
 from .heads import find_head, linear_head
 from .inner_loop import Loss, Rule, Tensors, inner_loop, sgd
-from .modes import batch_norms, by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
+from .layers import batch_norms, layers
+from .modes import by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
 
 
 class GradientBased(Algorithm):
@@ -167,8 +168,9 @@ class GradientBased(Algorithm):
     def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
         # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        given = {**parameters, **buffers}
         try:
-            return functional_call(self.model, {**parameters, **buffers}, (x,)), buffers
+            return functional_call(self.model, given, (x,), tie_weights=layers(self.model).tied), buffers
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

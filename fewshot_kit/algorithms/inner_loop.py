@@ -29,8 +29,9 @@ def sgd(lr: float | Tensors) -> Rule:
     """Plain gradient descent: p - lr * g, with one rate, or one for every element of every parameter."""
 
     def update(parameters: Tensors, gradients: Tensors, loss: Tensor, memory: None, step: int) -> tuple[Tensors, None]:
-        rates = lr if isinstance(lr, dict) else dict.fromkeys(parameters, lr)
-        return {name: p - rates[name] * gradients[name] for name, p in parameters.items()}, None
+        if isinstance(lr, dict):
+            return {name: p - lr[name] * gradients[name] for name, p in parameters.items()}, None
+        return {name: torch.sub(p, gradients[name], alpha=lr) for name, p in parameters.items()}, None
 
     return Rule(lambda parameters: None, update)
 

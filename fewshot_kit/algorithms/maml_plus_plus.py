@@ -13,8 +13,9 @@ from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
 from .inner_loop import Loss, Tensors, inner_loop, sgd
+from .layers import batch_norms
 from .learned_rate import LearnedRate
-from .modes import batch_norms, by_the_batch
+from .modes import by_the_batch
 
 FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
 

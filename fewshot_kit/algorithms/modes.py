@@ -14,13 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
 from .batch_norm import by_its_batch
+from .layers import batch_norms, layers
 
 BatchNorm = Literal["transductive", "support", "running"]
-
-
-def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The model's batch-norm layers by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
 
 
 def check_policy(model: nn.Module, policy: str) -> None:
@@ -64,12 +60,12 @@ def running(model: nn.Module, *, batch_statistics: bool, moving: bool = False) -
     Args:
         moving: let each batch move the stored ones, as PyTorch does in training; otherwise nothing of a task is kept.
     """
-    layers = batch_norms(model).values()
-    changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in layers]
+    normalising = batch_norms(model).values()
+    changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in normalising]
     # cuDNN differentiates a recurrent layer only in training mode; without dropout the mode has no other effect.
-    changes += [(m, "training", True) for m in model.modules() if isinstance(m, nn.RNNBase) and not m.dropout]
+    changes += [(m, "training", True) for m in layers(model).recurrent if not m.dropout]
     if batch_statistics and not moving:
-        changes += [(m, "track_running_stats", False) for m in layers]
+        changes += [(m, "track_running_stats", False) for m in normalising]
     with _attributes(changes):
         yield
 
@@ -140,6 +136,6 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     """Keep to kernels that have a second derivative: neither fused attention nor cuDNN's recurrent layers has one."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        if layers(model).recurrent:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield

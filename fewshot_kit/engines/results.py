@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
+from ..algorithms.layers import looked_for_once
 from ..episodes import Episode
 
 Part = TypeVar("Part")
@@ -54,6 +55,7 @@ def restored(algorithm: Algorithm) -> Iterator[dict[str, Tensor]]:
                 buffer.copy_(value)
 
 
+@looked_for_once()
 def each_alone(
     algorithm: Algorithm,
     episodes: Sequence[Episode],

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ..algorithms import Algorithm
+from ..algorithms.layers import looked_for_once
 from ..episodes import Episode
 from .copies import Copies
 from .operators import Operators
@@ -91,6 +92,7 @@ class _Scores(nn.Module):
         return self.algorithm.predict(state, episode.query_x)
 
 
+@looked_for_once()
 def vectorised(
     module: Losses | _Scores, episodes: Episode, tensors: dict[str, Tensor], unfold: bool = False
 ) -> tuple[Any, dict[str, Tensor]]:
