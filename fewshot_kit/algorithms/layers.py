@@ -1,7 +1,7 @@
 """Which of a model's modules run differently while a task is adapted, looked for once a meta-batch.
 
-A walk over the modules of a small network takes as long as a convolution of a few images, and worker threads wait for
-each other meanwhile: it is Python.
+A task asks for them a dozen times, and a walk over the modules of a small network takes some fifty microseconds of
+Python, for which other worker threads have to wait.
 """
 
 from __future__ import annotations
