@@ -32,19 +32,18 @@ def check_policy(model: nn.Module, policy: str) -> None:
 
 
 @contextlib.contextmanager
-def _attributes(changes: list[tuple[nn.Module, str, Any]]) -> Iterator[None]:
-    # Neither tensors nor modules: `nn.Module.__setattr__` has nothing to do for them, and takes its time for it.
-    before = [(vars(owner), name, vars(owner).get(name, _attributes)) for owner, name, _ in changes]
+def _attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    before = [(owner, name, vars(owner).get(name, _attributes)) for owner, name, _ in changes]
     try:
         for owner, name, value in changes:
-            vars(owner)[name] = value
+            setattr(owner, name, value)
         yield
     finally:
-        for own, name, value in before:
+        for owner, name, value in before:
             if value is _attributes:  # the instance had none of its own: the class's shows again
-                own.pop(name, None)
+                delattr(owner, name)
             else:
-                own[name] = value
+                setattr(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -62,7 +61,7 @@ def running(model: nn.Module, *, batch_statistics: bool, moving: bool = False) -
         moving: let each batch move the stored ones, as PyTorch does in training; otherwise nothing of a task is kept.
     """
     normalising = batch_norms(model).values()
-    changes: list[tuple[nn.Module, str, Any]] = [(m, "training", batch_statistics) for m in normalising]
+    changes: list[tuple[Any, str, Any]] = [(m, "training", batch_statistics) for m in normalising]
     # cuDNN differentiates a recurrent layer only in training mode; without dropout the mode has no other effect.
     changes += [(m, "training", True) for m in layers(model).recurrent if not m.dropout]
     if batch_statistics and not moving:
