@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fewshot_kit import algorithms, compat, engines
+from fewshot_kit.algorithms.modes import kept_modes
 from fewshot_kit.episodes import Episode, unstack
 
 WAYS = 3
@@ -230,3 +231,12 @@ class TestBatchNormPolicies:
         task = unstack(meta_batch(1))[0]
         state = algorithm.adapt(task.support_x, task.support_y)
         assert torch.equal(state["buffers"]["1.running_mean"], model[1].running_mean)
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # it is, and there are such networks still
+def test_a_scripted_network_keeps_its_mode():
+    """A scripted module has no attribute of Python for it."""
+    model = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))
+    with kept_modes(model):
+        model.eval()
+    assert all(module.training for module in model.modules())

@@ -49,8 +49,12 @@ def _attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
 @contextlib.contextmanager
 def kept_modes(module: nn.Module) -> Iterator[None]:
     """Leave every submodule's train / eval flag as it was."""
-    with _attributes([(m, "training", m.training) for m in module.modules()]):
+    modes = [(m, m.training) for m in module.modules()]
+    try:
         yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
 
 
 @contextlib.contextmanager
