@@ -92,6 +92,9 @@ def _read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
 
 def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> None:
     """`load_state_dict` that takes over the dtypes, and says which tensor does not fit."""
+    for name, buffer in algorithm.named_buffers():
+        if not buffer.numel() and isinstance(state.get(name), Tensor):  # not known yet: of whatever size was found
+            buffer.data = torch.empty_like(state[name], device=buffer.device)
     own = algorithm.state_dict()
     for name in [*state, *own]:
         shapes = [

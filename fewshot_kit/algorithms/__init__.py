@@ -5,6 +5,7 @@ from .anil import ANIL
 from .base import Algorithm
 from .boil import BOIL
 from .cavia import CAVIA
+from .feature_head import FeatureHead
 from .finetune import Finetune
 from .gradient_based import GradientBased
 from .imaml import IMAML
@@ -20,6 +21,7 @@ from .protonet import ProtoNet
 from .r2d2 import R2D2
 from .relation_net import RelationNet
 from .reptile import Reptile
+from .simple_shot import SimpleShot
 from .suggestion import Suggestion, measured, suggest
 from .task_conditioned import TaskConditioned
 
@@ -33,6 +35,7 @@ __all__ = [
     "MANN",
     "R2D2",
     "Algorithm",
+    "FeatureHead",
     "Finetune",
     "GradientBased",
     "MAMLPlusPlus",
@@ -44,6 +47,7 @@ __all__ = [
     "ProtoNet",
     "RelationNet",
     "Reptile",
+    "SimpleShot",
     "Suggestion",
     "TaskConditioned",
     "create",

@@ -36,6 +36,7 @@ class Algorithm(nn.Module):
     recipe: dict[str, Any] | None = None  # how a registry made it; None for an object made by hand
     regression = True  # whether it can learn float targets; class labels it always can
     shaped_by: frozenset[str] = frozenset()  # options that its parameters' shapes follow, when it is made
+    transductive = False  # whether its method itself looks at all queries of a task together
 
     def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
         super().__init__()
@@ -55,6 +56,17 @@ class Algorithm(nn.Module):
         state = self.adapt(episode.support_x, episode.support_y)
         scores = self.predict(state, episode.query_x)
         return self.criterion(scores, episode.query_y), scores
+
+    def begin(self, split: Any) -> None:
+        """Called once with the training split, before the first meta-update; nothing to do, by default.
+
+        What is taken from it, such as the mean of its features, belongs into a buffer.
+        """
+
+    @property
+    def together(self) -> bool:
+        """Whether the scores of a query depend on the other queries, so that they cannot be asked for one by one."""
+        return self.transductive
 
     def anneal(self, progress: float) -> None:
         """Called before every meta-update with the fraction of training done, 0 to 1; nothing to do, by default.

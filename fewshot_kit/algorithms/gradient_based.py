@@ -15,7 +15,15 @@ from .base import Algorithm, Criterion
 from .heads import find_head, linear_head
 from .inner_loop import Loss, Rule, Tensors, inner_loop, sgd
 from .layers import batch_norms, layers
-from .modes import by_the_batch, check_policy, collected, normalised_by, running, twice_differentiable
+from .modes import (
+    by_the_batch,
+    check_policy,
+    collected,
+    looks_at_the_batch,
+    normalised_by,
+    running,
+    twice_differentiable,
+)
 
 
 class GradientBased(Algorithm):
@@ -69,6 +77,11 @@ class GradientBased(Algorithm):
         """The classes that the head can tell apart; None where the model has no linear head."""
         head = linear_head(self.model, self.head)
         return head.out_features if head is not None else None
+
+    @property
+    def together(self) -> bool:
+        """Where batch norm takes its statistics from the queries."""
+        return self.transductive or looks_at_the_batch(self.model, self.batch_norm)
 
     def adapts(self) -> set[str]:
         """Names of the parameters that the inner loop changes."""

@@ -9,9 +9,11 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from ..batching import in_batches
 from .base import Algorithm, Criterion
 from .heads import without_head
-from .modes import Statistics, check_policy, collected, normalised_by, running
+from .layers import batch_norms
+from .modes import Statistics, check_policy, collected, looks_at_the_batch, normalised_by, running
 
 _ways: ContextVar[int | None] = ContextVar("ways", default=None)
 
@@ -54,7 +56,7 @@ class Metric(Algorithm):
         with contextlib.ExitStack() as stack:
             stack.enter_context(running(self.model, batch_statistics=self.batch_norm != "running"))
             statistics = stack.enter_context(collected(self.model)) if self.batch_norm == "support" else {}
-            return self.model(x).flatten(1), statistics
+            return self._embed(x, alone=self.batch_norm == "running"), statistics
 
     def embed_query(self, x: Tensor, statistics: Statistics) -> Tensor:
         """Query set `[Q, ...]` -> embeddings `[Q, D]`."""
@@ -62,8 +64,20 @@ class Metric(Algorithm):
             stack.enter_context(running(self.model, batch_statistics=self.batch_norm == "transductive"))
             if self.batch_norm == "support":
                 stack.enter_context(normalised_by(self.model, statistics))
-            embedded: Tensor = self.model(x).flatten(1)
+            # The hooks that put a support set's statistics in place count the calls of each layer: one batch for all.
+            return self._embed(x, alone=self.batch_norm == "running")
+
+    def _embed(self, x: Tensor, alone: bool) -> Tensor:
+        def run(part: Tensor) -> Tensor:
+            embedded: Tensor = self.model(part).flatten(1)
             return embedded
+
+        return in_batches(run, x) if alone or not batch_norms(self.model) else run(x)
+
+    @property
+    def together(self) -> bool:
+        """Also where batch norm takes its statistics from the queries."""
+        return self.transductive or looks_at_the_batch(self.model, self.batch_norm)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,26 @@ def check_policy(model: nn.Module, policy: str) -> None:
         )
 
 
+def usual_policy(model: nn.Module) -> BatchNorm:
+    """Where a network's batch norm is best asked by somebody who knows nothing more of it.
+
+    `running` where every layer has stored statistics that some training moved. Where none has, the stored ones are of
+    no use, as in a network that was never trained or was meta-trained on batch statistics: then `support`.
+    """
+    normalising = batch_norms(model).values()
+    return "running" if all(_has_moved(layer) for layer in normalising) else "support"
+
+
+def _has_moved(layer: _BatchNorm) -> bool:
+    mean, variance = layer.running_mean, layer.running_var
+    return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
+
+
+def looks_at_the_batch(model: nn.Module, policy: str) -> bool:
+    """Whether batch norm makes the result of an example depend on those beside it."""
+    return policy == "transductive" and bool(batch_norms(model))
+
+
 @contextlib.contextmanager
 def _attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
     before = [(owner, name, vars(owner).get(name, _attributes)) for owner, name, _ in changes]

@@ -1,0 +1,68 @@
+"""What the heads on features share: a frozen network embeds, and a classifier is fitted to its embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base import State
+from .metric import Metric
+from .modes import usual_policy
+
+
+class FeatureHead(Metric):
+    """A subclass fits a classifier to the embeddings of a support set (`fit`) and scores those of queries (`score`).
+
+    Embeddings are centred on the mean of the base classes, where it is known (`begin` takes it from the training
+    split), and L2-normalised: what makes almost any head better (Wang et al., "SimpleShot", 2019). The state of a task
+    is `{"fitted": what `fit` gave, "statistics"}`.
+
+    Args:
+        model: as in `Metric`; `nn.Identity()` where the examples are features already.
+        head: as in `Metric`.
+        batch_norm: as in `Metric`; by default the stored statistics, or those of the support set where a network's
+            stored ones were never moved (`modes.usual_policy`).
+        criterion: `(scores, targets) -> scalar`; by default cross-entropy.
+
+    Raises:
+        InputError: an unknown policy or head.
+    """
+
+    base_mean: Tensor  # [D]; empty where it is not known
+
+    def __init__(self, model: nn.Module, *, batch_norm: str | None = None, **options: Any) -> None:
+        super().__init__(model, batch_norm=batch_norm or usual_policy(model), **options)
+        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+        self.register_buffer("base_mean", beside.new_empty(0))
+
+    def fit(self, features: Tensor, y: Tensor) -> State:
+        """Normalised support embeddings `[S, D]`, class indices `[S]` -> what `score` needs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define fit(features, y).")
+
+    def score(self, fitted: State, features: Tensor) -> Tensor:
+        """Normalised query embeddings `[Q, D]` -> scores `[Q, classes]`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define score(fitted, features).")
+
+    def normalised(self, embedded: Tensor) -> Tensor:
+        """Embeddings `[N, D]`, centred on the base classes' mean where it is known, of length 1."""
+        return F.normalize(embedded - self.base_mean if self.base_mean.numel() else embedded, dim=-1)
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"fitted", "statistics"}`."""
+        embedded, statistics = self.embed_support(x)
+        return {"fitted": self.fit(self.normalised(embedded), y), "statistics": statistics}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`."""
+        return self.score(state["fitted"], self.normalised(self.embed_query(x, state["statistics"])))
+
+    def begin(self, split: Any) -> None:
+        """Take the mean of the training classes' embeddings, over at most 1,000 examples spread over the split."""
+        every = max(1, len(split) // 1000)
+        x = torch.stack([split[index][0] for index in range(0, len(split), every)])
+        with torch.no_grad():
+            embedded, _ = self.embed_support(x.to(self.base_mean.device, self.base_mean.dtype))
+        self.base_mean = embedded.mean(0)

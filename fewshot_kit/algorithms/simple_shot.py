@@ -1,0 +1,56 @@
+"""Wang, Chao, Weinberger and van der Maaten, "SimpleShot: Revisiting Nearest-Neighbor Classification for Few-Shot
+Learning", 2019."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ranges import check_rate
+from ._registry import register
+from .feature_head import FeatureHead
+from .metric import class_count
+
+
+def class_means(features: Tensor, y: Tensor) -> Tensor:
+    """Features `[S, D]`, class indices `[S]` -> their mean for every class `[classes, D]`."""
+    members = one_hot(y).to(features.dtype)
+    return members.T @ features / members.sum(0)[:, None]
+
+
+def one_hot(y: Tensor) -> Tensor:
+    """Class indices `[S]` -> `[S, classes]` of 0 and 1, also inside `vmap`."""
+    return F.one_hot(y, class_count(y))
+
+
+@register("simple_shot")
+class SimpleShot(FeatureHead):
+    """The nearest class mean of features that are centred on the base classes' mean and L2-normalised (CL2N).
+
+    Where no base mean is known the features are L2-normalised only (L2N); the support set's own mean in its place, as
+    `nearest_centroid` has it, loses points on few classes. The scores are `scale` times the cosine similarity with the
+    class means, which ranks as the distance to a mean of length 1 does. `FeatureHead` describes the other options.
+
+    Args:
+        scale: factor of the cosine similarities, which lie between -1 and 1; no decision depends on it.
+    """
+
+    def __init__(self, model: nn.Module, *, scale: float = 10.0, **options: Any) -> None:
+        self.scale = scale
+        super().__init__(model, **options)
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_rate(scale=self.scale)
+
+    def fit(self, features: Tensor, y: Tensor) -> Tensor:
+        """Support embeddings `[S, D]`, `[S]` -> class means of length 1 `[classes, D]`."""
+        return F.normalize(class_means(features, y), dim=-1)
+
+    def score(self, fitted: Tensor, features: Tensor) -> Tensor:
+        """Query embeddings `[Q, D]` -> scores `[Q, classes]`."""
+        return self.scale * torch.matmul(features, fitted.mT)
