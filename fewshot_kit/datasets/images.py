@@ -33,15 +33,23 @@ class Transform:
         channels: 1 for grey, 3 for colour.
         invert: make dark ink on white paper bright on black.
         resample: one of `RESAMPLE`; all but `"nearest"` are antialiased.
+        crop: the part of each side that is kept, at the centre, before the image gets its size: 0.875 as many networks
+            with weights expect it.
+        mean, deviation: of each channel, on the scale of 0 to 1; what the network sees is (image - mean) / deviation.
+            Empty: the image itself, 0 to 1.
 
     Raises:
-        InputError: a size below 1, other channels, an unknown way of resampling.
+        InputError: a size below 1, other channels, an unknown way of resampling, a crop that is not above 0 and at
+            most 1, a mean and deviation that are not one for each channel.
     """
 
     image_size: int
     channels: int = 1
     invert: bool = False
     resample: str = "lanczos"
+    crop: float = 1.0
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -50,6 +58,15 @@ class Transform:
             raise InputError(f"channels is {self.channels}; it must be 1 (grey) or 3 (colour).")
         if self.resample not in RESAMPLE:
             raise InputError(f"Unknown resample '{self.resample}'; it is one of {', '.join(RESAMPLE)}.")
+        if not 0 < self.crop <= 1:
+            raise InputError(f"crop is {self.crop}; it must be above 0 and at most 1.")
+        for name in ("mean", "deviation"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a run's config.yaml holds lists
+        if len(self.mean) != len(self.deviation) or len(self.mean) not in (0, self.channels) or 0 in self.deviation:
+            raise InputError(
+                f"mean {self.mean} and deviation {self.deviation} must have a number for each of the "
+                f"{self.channels} channels, and no deviation may be 0."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,10 +82,23 @@ class Transform:
             image = ImageOps.exif_transpose(image)
         # Converted before it is resized: Pillow resizes 1-bit images by NEAREST, whatever it is asked for.
         image = _plain(image).convert("L" if self.channels == 1 else "RGB")
-        size = (self.image_size, self.image_size)
-        pixels = np.asarray(ImageOps.fit(image, size, getattr(Pillow.Resampling, self.resample.upper())))
+        size, margin = (self.image_size, self.image_size), (1 - self.crop) / 2
+        how = getattr(Pillow.Resampling, self.resample.upper())
+        pixels = np.asarray(ImageOps.fit(image, size, how, bleed=margin))
         pixels = pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
         return 255 - pixels if self.invert else pixels
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """uint8 images `[..., C, H, W]` -> floats as a network sees them: 0 to 1, less the mean, by the deviation."""
+        # By a tensor on the device: CUDA multiplies by the reciprocal of a number, which is not what a CPU gives.
+        return self.normalised(x.to(torch.float32).div_(torch.full((), 255.0, device=x.device)))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Float images `[..., C, H, W]` from 0 to 1 -> less the mean, by the deviation."""
+        if not self.mean:
+            return x
+        mean, deviation = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.deviation))
+        return (x - mean) / deviation
 
 
 def _plain(image: Image) -> Image:

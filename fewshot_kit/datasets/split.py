@@ -15,13 +15,15 @@ from .checks import check_arrays
 from .images import Transform
 from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
 
+PLAIN = Transform(image_size=1)  # of uint8 images that came from no files
+
 
 class Split(Dataset[tuple[Tensor, int]]):
     """Labelled examples, all in one tensor. Also a torch `Dataset` of its stored `(x, y)`, unrotated.
 
     Args:
-        x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1]; any other tensor `[N, ...]` is
-            used as it is.
+        x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1], or as `transform` normalises them; any
+            other tensor `[N, ...]` is used as it is.
         y: class index of every example `[N]`, int64.
         classes: names, by class index.
         name: what messages call the split.
@@ -75,7 +77,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return _as_seen(self.x[index]), int(self.y[index])
+        return self._as_seen(self.x[index]), int(self.y[index])
 
     def __repr__(self) -> str:
         return f"Split({self.name}: {len(self)} examples {list(self.example_shape)}, {len(self.classes)} classes)"
@@ -184,13 +186,16 @@ class Split(Dataset[tuple[Tensor, int]]):
         """
         store = self.x if device is None else self._store_on(torch.device(device))
         if self.rotations == "none":
-            return _as_seen(store.index_select(0, _sent(images, store.device)))
+            return self._as_seen(store.index_select(0, _sent(images, store.device)))
         # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
         order = turns.argsort(stable=True)
         by_turn, back = _sent(torch.stack([images[order], order.argsort()]), store.device)
         upright, *others = store.index_select(0, by_turn).split(turns.bincount(minlength=4).tolist())
         x = torch.cat([upright, *(part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(others, 1))])
-        return _as_seen(x.index_select(0, back))
+        return self._as_seen(x.index_select(0, back))
+
+    def _as_seen(self, x: Tensor) -> Tensor:
+        return (self.transform or PLAIN).scaled(x) if x.dtype == torch.uint8 else x
 
     def _store_on(self, device: torch.device) -> Tensor:
         device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one place: the store goes there once
@@ -206,10 +211,3 @@ def _flat(parts: list[Tensor]) -> Tensor:
 def _sent(index: Tensor, device: torch.device) -> Tensor:
     """A small CPU tensor on the device, without waiting for the device."""
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
-
-
-def _as_seen(x: Tensor) -> Tensor:
-    if x.dtype != torch.uint8:
-        return x
-    # By a tensor on the device: CUDA multiplies by the reciprocal of a number, which is not what a CPU gives.
-    return x.to(torch.float32).div_(torch.full((), 255.0, device=x.device))
