@@ -90,7 +90,7 @@ def check_task(algorithm: Algorithm, x: Tensor, y: Tensor, ways: int) -> None:
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             raise InputError(_misfit(algorithm.model, x, error)) from error
     if isinstance(algorithm, GradientBased):  # the others have the model without its head
-        if not regression:  # without a linear head, only its scores tell
+        if not regression and algorithm.keeps_head:  # without a linear head, only its scores tell
             _enough_outputs(algorithm, ways, scores.shape[-1])
         _check_criterion(algorithm, scores, y)
 

@@ -9,6 +9,9 @@ from .feature_head import FeatureHead
 from .finetune import Finetune
 from .gradient_based import GradientBased
 from .imaml import IMAML
+from .linear_head import LinearHead
+from .logistic import Logistic
+from .lp_ft import LPFT
 from .maml import FOMAML, MAML
 from .maml_plus_plus import MAMLPlusPlus
 from .mann import MANN
@@ -21,6 +24,7 @@ from .protonet import ProtoNet
 from .r2d2 import R2D2
 from .relation_net import RelationNet
 from .reptile import Reptile
+from .ridge import Ridge
 from .simple_shot import SimpleShot
 from .suggestion import Suggestion, measured, suggest
 from .task_conditioned import TaskConditioned
@@ -31,6 +35,7 @@ __all__ = [
     "CAVIA",
     "FOMAML",
     "IMAML",
+    "LPFT",
     "MAML",
     "MANN",
     "R2D2",
@@ -38,6 +43,8 @@ __all__ = [
     "FeatureHead",
     "Finetune",
     "GradientBased",
+    "LinearHead",
+    "Logistic",
     "MAMLPlusPlus",
     "MatchingNet",
     "MetaLSTM",
@@ -47,6 +54,7 @@ __all__ = [
     "ProtoNet",
     "RelationNet",
     "Reptile",
+    "Ridge",
     "SimpleShot",
     "Suggestion",
     "TaskConditioned",

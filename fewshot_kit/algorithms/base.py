@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..episodes import Episode
+from .held_out import by_folds
 
 # What was learned of one task: a tensor, or any nesting of dicts, lists and tuples of tensors.
 State = Any
@@ -56,6 +57,12 @@ class Algorithm(nn.Module):
         state = self.adapt(episode.support_x, episode.support_y)
         scores = self.predict(state, episode.query_x)
         return self.criterion(scores, episode.query_y), scores
+
+    def held_out(self, x: Tensor, y: Tensor) -> Tensor:
+        """Support set `[S, ...]`, class indices `[S]` -> scores `[S, classes]`, each by what was learned without that
+        example's fold; 0 where a class has no other example.
+        """
+        return by_folds(lambda x, y, held: self.predict(self.adapt(x, y), held), x, y)
 
     def begin(self, split: Any) -> None:
         """Called once with the training split, before the first meta-update; nothing to do, by default.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .base import State
+from .held_out import by_folds
 from .metric import Metric
 from .modes import usual_policy
 
@@ -45,6 +46,16 @@ class FeatureHead(Metric):
     def score(self, fitted: State, features: Tensor) -> Tensor:
         """Normalised query embeddings `[Q, D]` -> scores `[Q, classes]`."""
         raise NotImplementedError(f"{type(self).__name__} does not define score(fitted, features).")
+
+    def held_out(self, x: Tensor, y: Tensor) -> Tensor:
+        """As `Algorithm` has it; the support set is embedded once."""
+        return self.held_out_features(self.normalised(self.embed_support(x)[0]), y)
+
+    def held_out_features(self, features: Tensor, y: Tensor) -> Tensor:
+        """Normalised support embeddings `[S, D]`, `[S]` -> scores `[S, classes]`, each by a head that was fitted
+        without that example's fold; 0 where a class has no other example.
+        """
+        return by_folds(lambda x, y, held: self.score(self.fit(x, y), held), features, y)
 
     def normalised(self, embedded: Tensor) -> Tensor:
         """Embeddings `[N, D]`, centred on the base classes' mean where it is known, of length 1."""

@@ -47,6 +47,8 @@ class GradientBased(Algorithm):
         InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
     """
 
+    keeps_head = True  # whether the model's own outputs are the scores, so that they limit the classes
+
     def __init__(
         self,
         model: nn.Module,

@@ -38,7 +38,7 @@ class SimpleShot(FeatureHead):
         scale: factor of the cosine similarities, which lie between -1 and 1; no decision depends on it.
     """
 
-    def __init__(self, model: nn.Module, *, scale: float = 10.0, **options: Any) -> None:
+    def __init__(self, model: nn.Module, *, scale: float = 20.0, **options: Any) -> None:
         self.scale = scale
         super().__init__(model, **options)
 

@@ -1,0 +1,65 @@
+"""Kumar, Raghunathan, Jones, Ma and Liang, "Fine-Tuning can Distort Pretrained Features and Underperform
+Out-of-Distribution", ICLR 2022."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ._registry import register
+from .finetune import Finetune
+from .heads import find_head, head_call
+from .inner_loop import Tensors
+from .ridge import Ridge
+
+
+@register("lp_ft")
+class LPFT(Finetune):
+    """Linear probing, then fine-tuning: a new head is solved for on frozen features, then everything is tuned from it.
+
+    The head of the model, made for other classes, is replaced by ridge regression on the support set's features, so
+    that the first steps do not tear the features to fit a random head. It has as many outputs as the task has classes.
+    With `steps=0` it is linear probing. Float targets keep the model's own head. `GradientBased` describes the other
+    options.
+
+    Raises:
+        InputError: the model has no linear head, does not end with it, or its weight is frozen or tied.
+    """
+
+    keeps_head = False
+
+    def __init__(self, model: nn.Module, lr: float = 1e-3, *, steps: int = 50, **options: Any) -> None:
+        super().__init__(model, lr, steps=steps, **options)
+        self.head: str = find_head(model, self.head)
+
+    @property
+    def max_ways(self) -> None:
+        """None: the head is made for the task."""
+        return None
+
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> list[tuple[Tensors, Tensors]]:
+        if y.is_floating_point():
+            return super()._adapted(x, y, parameters, buffers, order)
+        return super()._adapted(x, y, parameters | self._probe(x, y, parameters, buffers), buffers, order)
+
+    def _probe(self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors) -> Tensors:
+        weight, bias = (f"{self.head}.{kind}" for kind in ("weight", "bias"))
+        with torch.no_grad():
+            features = head_call(self.model, self.head, lambda: self._run({}, buffers, x)[0])
+            if features is None or weight not in parameters:
+                raise InputError(
+                    f"LPFT replaces the head '{self.head}' of {type(self.model).__name__}, which must be linear, end "
+                    "the model, and be neither frozen nor tied; name another by head=, or take algorithm='finetune'."
+                )
+            fitted = Ridge(nn.Identity()).fit(F.normalize(features, dim=-1), y)
+            # The head sees features of their own lengths, which differ little from their mean.
+            solved = {weight: (fitted["weights"].mT / features.norm(dim=-1).mean()).contiguous()}
+            if bias in parameters:
+                solved[bias] = fitted["bias"]
+        return {name: value.detach().requires_grad_() for name, value in solved.items()}
