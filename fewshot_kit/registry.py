@@ -80,6 +80,10 @@ class Registry:
         self._load_plugins()
         return sorted(fnmatch.filter(self._factories, pattern))
 
+    def knows(self, name: str) -> bool:
+        """Whether a name is registered, or begins with a library's prefix; plug-ins are loaded on a miss."""
+        return name.partition("/")[0] in self._libraries or name in self._factories or name in self.names()
+
     def get(self, name: str) -> Callable[..., Any]:
         """The factory of that name.
 

@@ -3,4 +3,4 @@
 from ..registry import Registry
 
 registry = Registry("model")
-register, create, names, get = registry.register, registry.create, registry.names, registry.get
+register, create, names, get, knows = registry.register, registry.create, registry.names, registry.get, registry.knows
