@@ -1,14 +1,18 @@
 """Few-shot algorithms by name: `algorithms.create("maml", model=net)`."""
 
 from ._registry import create, get, names, register
+from .alpha_tim import AlphaTIM
 from .anil import ANIL
 from .base import Algorithm
+from .bd_cspn import BDCSPN
 from .boil import BOIL
 from .cavia import CAVIA
+from .cosine import Cosine
 from .feature_head import FeatureHead
 from .finetune import Finetune
 from .gradient_based import GradientBased
 from .imaml import IMAML
+from .laplacian_shot import LaplacianShot
 from .linear_head import LinearHead
 from .logistic import Logistic
 from .lp_ft import LPFT
@@ -21,6 +25,7 @@ from .meta_sgd import MetaSGD
 from .metric import Metric
 from .nearest_centroid import NearestCentroid
 from .protonet import ProtoNet
+from .pt_map import PTMAP
 from .r2d2 import R2D2
 from .relation_net import RelationNet
 from .reptile import Reptile
@@ -31,6 +36,7 @@ from .task_conditioned import TaskConditioned
 
 __all__ = [
     "ANIL",
+    "BDCSPN",
     "BOIL",
     "CAVIA",
     "FOMAML",
@@ -38,11 +44,15 @@ __all__ = [
     "LPFT",
     "MAML",
     "MANN",
+    "PTMAP",
     "R2D2",
     "Algorithm",
+    "AlphaTIM",
+    "Cosine",
     "FeatureHead",
     "Finetune",
     "GradientBased",
+    "LaplacianShot",
     "LinearHead",
     "Logistic",
     "MAMLPlusPlus",

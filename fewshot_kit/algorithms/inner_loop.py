@@ -84,6 +84,33 @@ def inner_loop(
     return parameters, buffers
 
 
+def descended(
+    loss: Callable[..., Tensor], weights: Tensor, constants: tuple[Tensor, ...], rule: Rule, steps: int
+) -> Tensor:
+    """A head's weights after `steps` updates by `rule` along the gradient of `loss(weights, *constants)`.
+
+    Differentiable with respect to the weights that came in and to the constants, where gradients are enabled. Works
+    under `no_grad` and `inference_mode` too.
+    """
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False), torch.no_grad():
+            return descended(loss, weights.clone(), tuple(each.clone() for each in constants), rule, steps)
+    wanted = _transformed() or any(each.requires_grad for each in (weights, *constants))
+    order = 2 if torch.is_grad_enabled() and wanted else 0
+    if order == 0 or not (_transformed() or weights.requires_grad):  # autograd differentiates by leaves
+        weights = leaf(weights)
+    with torch.enable_grad():
+        found, _ = inner_loop(
+            lambda parameters, buffers: (loss(parameters["weights"], *constants), buffers),
+            {"weights": weights},
+            {},
+            rule,
+            steps,
+            order,
+        )
+    return found["weights"] if order else found["weights"].detach()
+
+
 def _gradients(
     loss: Loss, parameters: Tensors, buffers: Tensors, create_graph: bool
 ) -> tuple[Tensors, Tensor, Tensors]:

@@ -1,0 +1,53 @@
+"""Chen, Liu, Kira, Wang and Huang, "A Closer Look at Few-shot Classification", ICLR 2019 (Baseline++)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ranges import check_counts, check_rate
+from ._registry import register
+from .feature_head import FeatureHead
+from .inner_loop import descended, sgd
+from .simple_shot import class_means, one_hot
+
+
+@register("cosine")
+class Cosine(FeatureHead):
+    """A weight vector for each class, trained on the support set: the cosine classifier of Baseline++.
+
+    The scores are `scale` times the cosine similarities of an embedding with the weight vectors, which start from the
+    class means and take `steps` of gradient descent on the cross-entropy of the support set (section 3.2). The paper
+    starts them at random. `FeatureHead` describes the other options.
+
+    Args:
+        scale: factor of the cosine similarities, which lie between -1 and 1.
+        lr: rate of the descent.
+        steps: of the descent.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, scale: float = 10.0, lr: float = 0.5, steps: int = 20, **options: Any
+    ) -> None:
+        self.scale, self.lr, self.steps = scale, lr, steps
+        super().__init__(model, **options)
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        check_rate(scale=self.scale, lr=self.lr)
+        check_counts(steps=self.steps)
+
+    def fit(self, features: Tensor, y: Tensor) -> Tensor:
+        """Support embeddings `[S, D]`, `[S]` -> weight vectors `[classes, D]`."""
+        members = one_hot(y).to(features.dtype)
+        return descended(self._loss, class_means(features, y), (features, members), sgd(self.lr), self.steps)
+
+    def score(self, fitted: Tensor, features: Tensor) -> Tensor:
+        """Query embeddings `[Q, D]` -> scores `[Q, classes]`."""
+        return self.scale * features @ F.normalize(fitted, dim=-1).T
+
+    def _loss(self, weights: Tensor, features: Tensor, members: Tensor) -> Tensor:
+        return -(members * self.score(weights, features).log_softmax(-1)).sum(-1).mean()
