@@ -234,3 +234,20 @@ def doctor(arguments: argparse.Namespace) -> int:
     checks = diagnose()
     print(json.dumps([dataclasses.asdict(check) for check in checks]) if arguments.json else render(checks))
     return 0 if all(check.ok for check in checks) else 1
+
+
+def cache(arguments: argparse.Namespace) -> int:
+    """Print where the cache is and how large; with `--clear`, remove what the kit wrote, and say what was freed."""
+    from .doctor import size_in_words
+
+    folder, files = datasets.find_cache(), datasets.cached_files()
+    if arguments.clear:
+        for path in files:
+            path.unlink(missing_ok=True)
+    if arguments.json:
+        found = {"folder": str(folder), "files": len(files), "megabytes": round(sum(files.values()) / 1e6, 1)}
+        print(json.dumps(found | {"cleared": arguments.clear}))
+    else:
+        size = size_in_words(files.values())
+        print(f"Freed {size} in {folder}" if arguments.clear else f"{folder} holds {size}")
+    return 0
