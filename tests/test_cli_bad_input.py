@@ -53,7 +53,7 @@ TRAIN = {
     "--model-options channels=3": "Conv4 takes images of 3 channels, the data set gives 1",
     "--model averager --algorithm boil": "Averager has no nn.Linear to take as its head; name the head",
     "--model averager --algorithm anil": "Averager has no nn.Linear to take as its head; name the head",
-    "--iterations 0": "iterations is 0; it must be a whole number of at least 1.",
+    "--iterations -1": "iterations is -1; it must be a whole number of at least 0.",
     "--meta-batch -4": "meta_batch is -4; it must be a whole number of at least 1.",
     "--test-episodes 0": "test_episodes is 0; it must be a whole number of at least 1.",
     "--meta-lr nan": "meta_lr is nan; it must be a positive number.",
