@@ -1,4 +1,4 @@
-"""`fewshot-kit train | evaluate | adapt | list | doctor`."""
+"""`fewshot-kit train | evaluate | adapt | list | cache | doctor`."""
 
 from __future__ import annotations
 
@@ -84,6 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the algorithms by their measured accuracy where classes, images, ways and shots were nearest to these",
     )
     add_flags(listing, ["ways", "shots", "dataset_options"])
+
+    cache = command("cache", commands.cache, "Where what was computed once is kept, and how large it is.")
+    cache.add_argument("--clear", action="store_true", help="remove it: the files that the kit wrote, and no others")
 
     command("doctor", commands.doctor, "Versions, devices, data, and how to mend what is wrong.")
     return parser

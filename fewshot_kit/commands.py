@@ -54,14 +54,15 @@ def train(arguments: argparse.Namespace) -> int:
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
     took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
     record_results(folder, {"test": [one.to_dict() for one in tested], **took})
-    curve = folder / "curve.png"
+    curve = folder / "curve.png" if training.iterations else None
     if arguments.json:
-        print(json.dumps({"run": str(folder), "curve": str(curve), "test": [_brief(one) for one in tested], **took}))
+        found = {"run": str(folder), "curve": curve and str(curve), "test": [_brief(one) for one in tested]}
+        print(json.dumps(found | took))
         return 0
     print(f"Unseen classes of {data.name}:")
     for one in tested:
         print(f"  {one}")
-    print(f"Run folder: {folder}\nLearning curve: {curve}")
+    print(f"Run folder: {folder}\n{f'Learning curve: {curve}' if curve else 'Nothing was trained: 0 iterations.'}")
     if arguments.profile:
         print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
     return 0
@@ -234,3 +235,20 @@ def doctor(arguments: argparse.Namespace) -> int:
     checks = diagnose()
     print(json.dumps([dataclasses.asdict(check) for check in checks]) if arguments.json else render(checks))
     return 0 if all(check.ok for check in checks) else 1
+
+
+def cache(arguments: argparse.Namespace) -> int:
+    """Print where the cache is and how large; with `--clear`, remove what the kit wrote, and say what was freed."""
+    from .doctor import size_in_words
+
+    folder, files = datasets.find_cache(), datasets.cached_files()
+    if arguments.clear:
+        for path in files:
+            path.unlink(missing_ok=True)
+    if arguments.json:
+        found = {"folder": str(folder), "files": len(files), "megabytes": round(sum(files.values()) / 1e6, 1)}
+        print(json.dumps(found | {"cleared": arguments.clear}))
+    else:
+        size = size_in_words(files.values())
+        print(f"Freed {size} in {folder}" if arguments.clear else f"{folder} holds {size}")
+    return 0

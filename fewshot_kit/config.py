@@ -33,7 +33,7 @@ class TrainConfig:
     ways: int = _setting(5, "classes in a task")
     shots: int = _setting(1, "labelled examples of each class")
     queries: int = _setting(5, "query examples of each class")
-    iterations: int = _setting(10800, "meta-updates")
+    iterations: int = _setting(10800, "meta-updates; 0 tests and keeps the algorithm as it is made")
     meta_batch: int = _setting(6, "tasks in a meta-update")
     meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
     schedule: str = _setting("cosine", "how that rate goes on: constant, or cosine down to 0")
@@ -55,10 +55,11 @@ class TrainConfig:
     model_options: dict[str, Any] = _setting({}, "options of the network, as hidden=32")
 
     def __post_init__(self) -> None:
-        counts: tuple[str, ...] = ("ways", "shots", "queries", "iterations", "meta_batch", "validate_every")
+        counts: tuple[str, ...] = ("ways", "shots", "queries", "meta_batch", "validate_every")
         tests = ("validation_episodes", "test_episodes", "test_queries")
         counts += tuple(name for name in ("chunk", "workers", "test_ways") if getattr(self, name) is not None)
         check_counts(**{name: getattr(self, name) for name in counts + tests})
+        check_counts(0, iterations=self.iterations)
         check_rate(meta_lr=self.meta_lr)
         check_schedule(self.schedule)
 

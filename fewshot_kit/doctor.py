@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -18,6 +19,7 @@ from . import __version__, algorithms, compat, datasets, models
 from .errors import first_line
 
 VERSIONS = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pillow")
+OLD_CACHE = ".fewshot-kit"
 REINSTALL = "Install the kit again as its README shows."
 
 
@@ -32,7 +34,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Versions, devices, libraries, plug-ins and data, in this order. Imports learn2learn, so it takes seconds."""
+    """Versions, devices, libraries, plug-ins, data and caches, in order. Imports learn2learn, so it takes seconds."""
     return [
         Check("python", sys.version_info >= (3, 10), f"{platform.python_version()} at {sys.executable}"),
         Check("fewshot_kit", True, __version__),
@@ -43,6 +45,8 @@ def diagnose() -> list[Check]:
         *(_imports(library) for library in (compat.torchvision, compat.learn2learn, compat.higher)),
         *_plugins(),
         _data(),
+        _cache(),
+        *_old_caches(),
     ]
 
 
@@ -124,3 +128,28 @@ def _data() -> Check:
         f"{root} ({chosen}) {'is empty' if root.is_dir() else 'does not exist'}",
         "Set FEWSHOT_KIT_DATA to the folder of your data sets; --dataset glyphs needs none.",
     )
+
+
+def _cache() -> Check:
+    chosen = "$FEWSHOT_KIT_CACHE" if os.environ.get("FEWSHOT_KIT_CACHE") else "the user's cache folder"
+    place = f"{datasets.find_cache()} ({chosen})"
+    try:
+        files = datasets.cached_files()
+    except OSError as error:
+        mend = "Set FEWSHOT_KIT_CACHE to a folder of your own."
+        return Check("cache", True, f"{place} cannot be read: {error.strerror or error}", mend)
+    return Check("cache", True, f"{place} holds {size_in_words(files.values())}")
+
+
+def size_in_words(sizes: Collection[int]) -> str:
+    """Bytes of each file -> how many files, and how many MB in all."""
+    return f"{len(sizes)} file{'s' * (len(sizes) != 1)}, {sum(sizes) / 1e6:.1f} MB"
+
+
+def _old_caches() -> Iterator[Check]:
+    """What earlier versions left beside the data: `.fewshot-kit`, in the data folder or in a folder of it."""
+    root = datasets.find_root()
+    for folder in sorted({*root.glob(OLD_CACHE), *root.glob(f"*/{OLD_CACHE}")}):
+        sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+        said = f"{folder} holds {size_in_words(sizes)} that are not used any more"
+        yield Check("old cache", True, said, f"Remove it: rm -r {shlex.quote(str(folder))}")

@@ -7,11 +7,11 @@ import math
 from .errors import InputError
 
 
-def check_counts(**counts: int) -> None:
-    """Raises `InputError` for the first count that is no whole number of at least 1."""
+def check_counts(least: int = 1, /, **counts: int) -> None:
+    """Raises `InputError` for the first count that is no whole number of at least 1, or of at least `least`."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"{name} is {count!r}; it must be a whole number of at least 1.")
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise InputError(f"{name} is {count!r}; it must be a whole number of at least {least}.")
 
 
 def check_rate(**rates: float) -> None:

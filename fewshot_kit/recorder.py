@@ -49,7 +49,8 @@ class Recorder(Hooks):
             InputError: no such run; a setting that differs; more iterations done than asked for.
         """
         recorded = read_config(self.run)
-        difference = first_difference(_comparable(recorded), _comparable(self.config))
+        grows = recorded["training"].get("schedule") == "constant" or not recorded["training"]["iterations"]
+        difference = first_difference(_comparable(recorded, grows), _comparable(self.config, grows))
         if difference:
             raise InputError(f"{self.run} cannot be resumed: {difference}; use the recorded settings or another --run.")
         planned = recorded["training"]["iterations"]
@@ -116,7 +117,8 @@ class Recorder(Hooks):
     def on_end(self, training: Training) -> None:
         summary = {"iterations": training.iteration, "weights": training.weights, "validation": training.best}
         record_results(self.run, {"training": summary})
-        plots.curve(training.history, self.run / "curve.png")
+        if training.history:
+            plots.curve(training.history, self.run / "curve.png")
 
     def on_exit(self, training: Training) -> None:
         if self.file is not None:
@@ -133,12 +135,12 @@ class TestPlan(Hooks):
         write_config(self.run, read_config(self.run) | {"test": {"test_episodes": self.episodes}})
 
 
-def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
     """A configuration less what may change on resuming: where the data lies on this machine, what the test will be,
-    and the iterations, unless the rate's schedule depends on them."""
+    and the iterations, unless the schedule of rates that were used already depends on them."""
     config = copy.deepcopy(config)
     config.pop("test", None)
-    if config["training"].get("schedule") == "constant":
+    if grows:
         config["training"].pop("iterations", None)
     config.get("data", {}).get("options", {}).pop("root", None)
     return config

@@ -14,6 +14,7 @@ import torch
 from . import engines
 from .algorithms import Algorithm
 from .algorithms.modes import kept_modes
+from .checkpoints import state_path
 from .checks import check_task, device_of, dtype_of, find_device
 from .errors import InputError
 from .evaluation import draw, evaluate
@@ -116,7 +117,8 @@ def meta_train(
         algorithm: what is trained; every parameter with `requires_grad` is.
         data: a data set with the splits `train`, `validation` (or None) and `test`.
         ways, shots, queries: classes per episode; support and query examples per class.
-        iterations: meta-updates in all; on resuming it may be more than before, if the schedule is constant.
+        iterations: meta-updates in all; on resuming it may be more than before, if the schedule is constant or there
+            was none. 0 keeps the algorithm as it is made, a frozen network with a head say, after its `begin`.
         meta_batch: episodes per meta-update.
         meta_lr: Adam's rate, at the start.
         schedule: how the rate goes on: `"constant"`, or `"cosine"` down to 0 after the last iteration.
@@ -138,14 +140,15 @@ def meta_train(
             finite (the last checkpoint stays); a full disk (the last good checkpoint stays).
         KeyboardInterrupt: stopped by a signal.
     """
-    check_counts(ways=ways, shots=shots, queries=queries, iterations=iterations, meta_batch=meta_batch)
+    check_counts(ways=ways, shots=shots, queries=queries, meta_batch=meta_batch)
+    check_counts(0, iterations=iterations)
     check_counts(validate_every=validate_every, validation_episodes=validation_episodes)
     check_counts(validation_queries=validation_queries, validation_ways=validation_ways or ways)
     check_rate(meta_lr=meta_lr)
     check_schedule(schedule)
     task = {"ways": ways, "shots": shots, "queries": queries}
     data.train.check(**task)
-    if data.validation is not None:
+    if data.validation is not None and iterations:
         data.validation.check(validation_ways or ways, shots, validation_queries)
     if device is not None:
         algorithm.to(find_device(device))
@@ -153,8 +156,11 @@ def meta_train(
     batch = draw(data.train, **task, meta_batch=meta_batch, generator=stream(seed, "training", 1), place=place)
     check_task(algorithm, batch.query_x[0], batch.query_y[0], ways)
     parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise InputError(f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True.")
+    if not parameters and iterations:
+        raise InputError(
+            f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True; ask for 0 "
+            "iterations to keep it as it is."
+        )
 
     if resume and run is None:
         raise InputError("resume needs the run folder to go on with; name it with run=.")
@@ -166,7 +172,11 @@ def meta_train(
             unsaid = {name: value for name, value in running.items() if value in ("auto", None, False)}
             running |= {name: recorded.get(name, value) for name, value in unsaid.items()}
     with kept_modes(algorithm):
-        choice = engines.choose(algorithm.train(), batch, **running)
+        if not resume or not state_path(run or "").exists():  # new, or killed before its first checkpoint
+            algorithm.eval().begin(data.train)
+        algorithm.train()
+        unmeasured = running["engine"] == "auto" and not iterations
+        choice = engines.usual(algorithm, batch) if unmeasured else engines.choose(algorithm, batch, **running)
     settings: dict[str, Any] = task | {
         "iterations": iterations,
         "meta_batch": meta_batch,
@@ -180,8 +190,9 @@ def meta_train(
     }
     if validation_ways not in (None, ways):
         settings["validation_ways"] = validation_ways
-    training = Training(algorithm, data, torch.optim.Adam(parameters, lr=meta_lr, fused=True), settings, choice)
-    watching: list[Hooks] = [ProgressBar()] if progress else []
+    optimizer = torch.optim.Adam([{"params": parameters}], lr=meta_lr, fused=True)  # a group may be empty
+    training = Training(algorithm, data, optimizer, settings, choice)
+    watching: list[Hooks] = [ProgressBar()] if progress and iterations else []
     recorder = None
     if run is not None:
         recorder = Recorder(run, describe(algorithm, data, settings))

@@ -221,6 +221,22 @@ def test_doctor(cli):
     assert said.status == (0 if all(check["ok"] for check in checks) else 1)
 
 
+def test_cache_says_where_and_clears_only_what_the_kit_wrote(cli):
+    folder = Path.cwd() / "cache"
+    assert cli.good("cache") == f"{folder} holds 0 files, 0.0 MB\n"
+    write_images(Path("data"), {f"class{index}": 25 for index in range(8)})
+    datasets.create("folder", root="data")
+    (kept,) = folder.iterdir()
+    (folder / "mine.safetensors").write_bytes(b"mine")
+    size = round(kept.stat().st_size / 1e6, 1)
+    assert size == 4.2  # 200 images of 3 x 84 x 84 bytes
+    found = {"folder": str(folder), "files": 1, "megabytes": size, "cleared": False}
+    assert json.loads(cli.good("cache --json")) == found
+    assert cli.good("cache --clear") == f"Freed 1 file, 4.2 MB in {folder}\n"
+    assert [path.name for path in folder.iterdir()] == ["mine.safetensors"]
+    assert json.loads(cli.good("cache --clear --json")) == {**found, "files": 0, "megabytes": 0, "cleared": True}
+
+
 def test_help_and_version(cli, capsys):
     for line, expected in (("--help", "with a 95% interval"), ("train --help", "--meta-lr RATE"), ("--version", "0.")):
         with pytest.raises(SystemExit) as stopped:

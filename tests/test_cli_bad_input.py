@@ -53,7 +53,7 @@ TRAIN = {
     "--model-options channels=3": "Conv4 takes images of 3 channels, the data set gives 1",
     "--model averager --algorithm boil": "Averager has no nn.Linear to take as its head; name the head",
     "--model averager --algorithm anil": "Averager has no nn.Linear to take as its head; name the head",
-    "--iterations 0": "iterations is 0; it must be a whole number of at least 1.",
+    "--iterations -1": "iterations is -1; it must be a whole number of at least 0.",
     "--meta-batch -4": "meta_batch is -4; it must be a whole number of at least 1.",
     "--test-episodes 0": "test_episodes is 0; it must be a whole number of at least 1.",
     "--meta-lr nan": "meta_lr is nan; it must be a positive number.",
@@ -128,9 +128,8 @@ def test_damaged_training_images_are_named(cli):
 
 
 def test_commands_and_kinds(cli):
-    assert "COMMAND cannot be 'evalute', only train, evaluate, adapt, list, doctor. Did you mean 'evaluate'?" in (
-        cli.refused("evalute run")
-    )
+    said = cli.refused("evalute run")
+    assert "COMMAND cannot be 'evalute', only train, evaluate, adapt, list, cache, doctor. Did you mean 'ev" in said
     assert "the following arguments are required: SUPPORT_FOLDER, QUERY." in cli.refused("adapt run")
     assert "kind cannot be 'model', only models, algorithms, datasets. Did you mean 'models'?" in cli.refused(
         "list model"

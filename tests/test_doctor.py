@@ -7,8 +7,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from fewshot_kit import compat, datasets, doctor, models
+from fewshot_kit.datasets import store
 from fewshot_kit.doctor import Check, diagnose, render
 
 
@@ -76,6 +78,30 @@ def test_where_the_data_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert by_name(diagnose())["data"] == Check(
         "data", True, f"{tmp_path / 'data'} ($FEWSHOT_KIT_DATA) holds omniglot-py"
     )
+
+
+@pytest.mark.usefixtures("no_imports")
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEWSHOT_KIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FEWSHOT_KIT_DATA", str(tmp_path / "data"))
+    found = by_name(diagnose())
+    said = f"{tmp_path / 'cache'} ($FEWSHOT_KIT_CACHE) holds 0 files, 0.0 MB"
+    assert found["cache"] == Check("cache", True, said) and "old cache" not in found
+    store.cached("ones", {}, lambda: (torch.ones(2_000_000, dtype=torch.uint8), []))
+    old = tmp_path / "data" / "my photos" / ".fewshot-kit"
+    old.mkdir(parents=True)
+    (old / "decoded").write_bytes(bytes(500_000))
+    found = by_name(diagnose())
+    assert found["cache"].said.endswith(" holds 1 file, 2.0 MB")
+    said = f"{old} holds 1 file, 0.5 MB that are not used any more"
+    assert found["old cache"] == Check("old cache", True, said, f"Remove it: rm -r '{old}'")
+
+    def unreadable() -> None:
+        raise PermissionError(13, "Permission denied", "cache")
+
+    monkeypatch.setattr(datasets, "cached_files", unreadable)
+    denied = by_name(diagnose())["cache"]
+    assert denied.ok and denied.said.endswith("cannot be read: Permission denied") and denied.mend
 
 
 def test_render_aligns_and_marks() -> None:

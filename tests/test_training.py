@@ -256,7 +256,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
     [
         ({"ways": 9}, "9 ways are more than the 8 classes"),
         ({"shots": 9}, "too few for 9 shots"),
-        ({"iterations": 0}, "iterations is 0; it must be a whole number of at least 1"),
+        ({"iterations": -1}, "iterations is -1; it must be a whole number of at least 0"),
         ({"meta_batch": 2.5}, "meta_batch is 2.5"),
         ({"meta_lr": float("nan")}, "meta_lr is nan"),
         ({"schedule": "cosign"}, "Unknown schedule 'cosign'; it is one of constant, cosine"),

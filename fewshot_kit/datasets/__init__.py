@@ -17,11 +17,13 @@ from .data import Data
 from .images import Transform, find_images, images_at, load_image_folder, load_images
 from .roots import find_cache, find_root
 from .split import Split
+from .store import cached_files
 
 __all__ = [
     "Data",
     "Split",
     "Transform",
+    "cached_files",
     "cifar_fs",
     "create",
     "cub",

@@ -61,7 +61,7 @@ def folder(
         parts = [[names.index(label) for label in sorted(set(group))] for group, _ in groups]
         _check_disjoint(parts, names, base)
     key = {"fingerprint": fingerprint(paths, base), "root": str(base.resolve()), "transform": vars(transform)}
-    x, _ = cached(base, f"folder-{base.resolve().name}", key, lambda: (load_images(paths, transform), []))
+    x, _ = cached(f"folder-{base.resolve().name}", key, lambda: (load_images(paths, transform), []))
     options: dict[str, Any] = {
         "root": str(base), "image_size": image_size, "channels": channels, "resample": resample,
         "fractions": tuple(fractions), "seed": seed, "rotations": rotations, "csv": csv,

@@ -19,7 +19,7 @@ from ..errors import InputError, first_line
 from .decoding import decode_all
 from .images import Transform, decode
 from .roots import find_root
-from .store import Decoded, cached, fingerprint
+from .store import Named, cached, fingerprint
 
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
 DRAWINGS = 20
@@ -37,7 +37,7 @@ def sources(part: str, root: Path) -> list[Path]:
 
 def load(
     part: str, root: str | Path | None, transform: Transform, download: bool, alphabet: str | None = None
-) -> Decoded:
+) -> Named:
     """One part of Omniglot, or one alphabet of it.
 
     Args:
@@ -87,7 +87,7 @@ class _Incomplete(Exception):
     """What is missing from a source, as a sentence."""
 
 
-def _from_source(source: Path, part: str, transform: Transform, alphabet: str | None) -> Decoded:
+def _from_source(source: Path, part: str, transform: Transform, alphabet: str | None) -> Named:
     """The drawings of a folder or an archive, from the cache where they are in it.
 
     An archive is listed only when it is decoded: that takes longer than all else at a start.
@@ -103,7 +103,7 @@ def _from_source(source: Path, part: str, transform: Transform, alphabet: str | 
     else:
         stamp = fingerprint([source], source.parent)
 
-    def decode_source() -> Decoded:
+    def decode_source() -> Named:
         if source.is_dir():
             return _decode_folder(source, drawings, transform), list(drawings)
         with _opened(source) as archive:
@@ -111,7 +111,7 @@ def _from_source(source: Path, part: str, transform: Transform, alphabet: str | 
             return _decode_archive(source, archive, inside, transform), list(inside)
 
     key = {"source": str(source.resolve()), "fingerprint": stamp, "alphabet": alphabet, "transform": vars(transform)}
-    return cached(source.parent, f"omniglot-{alphabet or part}", key, decode_source)
+    return cached(f"omniglot-{alphabet or part}", key, decode_source)
 
 
 def _complete(part: str, source: Path, files: list[str], alphabet: str | None) -> Drawings:

@@ -25,7 +25,7 @@ from .folder import read_csv
 from .images import SUFFIXES, Transform, decode, find_images
 from .roots import find_root
 from .split import Split
-from .store import Decoded, cached, fingerprint
+from .store import Named, cached, fingerprint
 
 WORDS = ("training", "validation", "test")
 PARTS = ("train", "val", "test")
@@ -103,7 +103,7 @@ def load(
         _check(published, base, parts, [one.labels for one in found])
         return found
 
-    def decoded(number: int) -> Decoded:
+    def decoded(number: int) -> Named:
         labels, names, read = listed()[number]
 
         def one(index: int) -> np.ndarray:
@@ -116,7 +116,7 @@ def load(
     for number, part in enumerate(parts):
         key = {"source": str(part.place.resolve()), "fingerprint": part.stamp, "transform": vars(transform)}
         name = f"{published.name}-{PARTS[number]}"
-        found.append(cached(base, name, key, functools.partial(decoded, number)))
+        found.append(cached(name, key, functools.partial(decoded, number)))
     _check(published, base, parts, [labels for _, labels in found])
 
     count = sum(len(labels) for _, labels in found)

@@ -1,10 +1,12 @@
-"""Decoded images on disk: one safetensors file per source and settings, rebuilt whenever it does not fit."""
+"""What was computed once, on disk: one safetensors file per source and settings, rebuilt whenever it does not fit."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 import zlib
@@ -12,39 +14,74 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import first_line
 from .roots import find_cache
 
 FORMAT = 2  # raised whenever what a key stands for changes
+OWN = re.compile(r".*-([0-9a-f]{16})(?:\.safetensors|[a-z0-9_]{8}\.tmp)")  # a finished file, or one being written
+LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
+
+Named = tuple[Tensor, list[str]]  # one entry for each example, and names, where only the source tells them
 
 
-Decoded = tuple[Tensor, list[str]]  # images, and the classes' names where only the source tells them
-
-
-def cached(beside: Path, name: str, key: dict[str, Any], decode: Callable[[], Decoded]) -> Decoded:
-    """What `decode` gives, from the disk where it was decoded before.
+def cached(name: str, key: dict[str, Any], make: Callable[[], Named]) -> Named:
+    """What `make` gives, from the user's cache folder where it was computed before.
 
     Args:
-        beside: the data's own folder; the cache goes there if that folder may be written to.
         name: start of the file name.
-        key: everything that the images depend on, JSON-able: source files, sizes, settings.
-        decode: called when nothing is cached, or what is cached is damaged (which is a warning).
+        key: everything that the result depends on, JSON-able: where the source lies, its files, sizes, settings.
+        make: called when nothing is cached, or what is cached is damaged (which is a warning). Gives a tensor of any
+            dtype, on the CPU.
     """
     said = json.dumps({"format": FORMAT, **key}, sort_keys=True)
-    path = find_cache(beside) / f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.safetensors"
+    path = find_cache() / f"{name}-{_digest(said)}.safetensors"
     if path.exists():
         try:
             return _read(path, said)
         except _Damaged as error:
             warnings.warn(f"The cache {path} is damaged ({error}); it is built anew.", stacklevel=2)
-    decoded = decode()
+    made = make()
     try:
-        _write(path, *decoded, said)
+        _write(path, *made, said)
     except OSError as error:
-        warnings.warn(f"The decoded images cannot be kept in {path.parent} ({first_line(error)}).", stacklevel=2)
-    return decoded
+        warnings.warn(f"What was computed cannot be kept in {path.parent} ({first_line(error)}).", stacklevel=2)
+    return made
+
+
+def cached_files() -> dict[Path, int]:
+    """The files that `cached` wrote into the cache folder, and the bytes of each. Whatever else lies there is left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    folder, found = find_cache(), {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        with contextlib.suppress(FileNotFoundError):  # another process was done with it
+            if _is_own(path):
+                found[path] = path.stat().st_size
+    return found
+
+
+def _is_own(path: Path) -> bool:
+    """By the name; and a finished file, of which others may have one of such a name, by the key inside it as well."""
+    match = OWN.fullmatch(path.name)
+    if match is None or not path.is_file():
+        return False
+    if path.suffix == ".tmp":
+        return True
+    with path.open("rb") as file:  # not by safetensors, which opens no truncated file
+        header = file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER))
+    try:
+        return _digest(json.loads(header)["__metadata__"]["key"]) == match[1]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 class _Damaged(Exception):
@@ -52,10 +89,11 @@ class _Damaged(Exception):
 
 
 def _checksum(tensor: Tensor, names: str) -> str:
-    return f"{zlib.crc32(tensor.numpy().data, zlib.crc32(names.encode())):08x}"
+    content = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return f"{zlib.crc32(content, zlib.crc32(names.encode())):08x}"
 
 
-def _read(path: Path, key: str) -> Decoded:
+def _read(path: Path, key: str) -> Named:
     from safetensors import SafetensorError, safe_open
 
     try:

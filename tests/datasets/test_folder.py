@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def test_second_time_from_the_cache_until_an_image_changes(pets: Path, monkeypat
     for path in pets.rglob("*.png"):
         picture(path, 200, (11, 11))
     assert (datasets.create("folder", root=str(pets), image_size=4).train.x == 200).all()
+
+
+def test_folders_of_one_name_have_a_cache_each_and_stay_as_they_are(tmp_path: Path) -> None:
+    """Even where names, sizes and times of all files are the same."""
+    for place, value in (("one", 0), ("other", 200)):
+        for index in range(4):
+            file = tmp_path / place / "pets" / f"class{index}" / "0.bmp"
+            picture(file, value)
+            os.utime(file, (0, 0))
+    for place, value in (("one", 0), ("other", 200)):
+        root = tmp_path / place / "pets"
+        for _ in range(2):
+            assert (datasets.create("folder", root=str(root), image_size=4).train.x == value).all()
+        assert sorted(path.name for path in root.iterdir()) == [f"class{index}" for index in range(4)]
 
 
 @pytest.mark.parametrize("validation", ["val", "validation", None])

@@ -1,4 +1,4 @@
-"""The disk cache: used, keyed by settings, rebuilt when damaged, never written where it must not be."""
+"""The disk cache: used, keyed by settings, rebuilt when damaged, and nowhere but in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fewshot_kit.datasets.roots import find_cache, find_root
-from fewshot_kit.datasets.store import Decoded, cached, fingerprint
+from fewshot_kit.datasets.store import Named, cached, cached_files, fingerprint
 
 
 class Decoder:
@@ -18,38 +19,38 @@ class Decoder:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self) -> Decoded:
+    def __call__(self) -> Named:
         self.calls += 1
         return torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2), ["zero", "one", "zwölf"]
 
 
-def same(first: Decoded, second: Decoded) -> bool:
+def same(first: Named, second: Named) -> bool:
     return torch.equal(first[0], second[0]) and first[1] == second[1]
 
 
 @pytest.fixture
-def no_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Caches beside the data; the user's own cache folder is a temporary one, which is returned."""
+def user_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The user's own cache folder, which is a temporary one here."""
     monkeypatch.delenv("FEWSHOT_KIT_CACHE")
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "user"))
     return tmp_path / "user"
 
 
-def test_decoded_once(tmp_path: Path, no_variable: Path) -> None:
+def test_decoded_once(user_cache: Path) -> None:
     decode = Decoder()
-    first, again = (cached(tmp_path, "digits", {"size": 2}, decode) for _ in range(2))
+    first, again = (cached("digits", {"size": 2}, decode) for _ in range(2))
     assert decode.calls == 1 and same(first, again)
-    cached(tmp_path, "digits", {"size": 3}, decode)
+    cached("digits", {"size": 3}, decode)
     assert decode.calls == 2
-    files = sorted((tmp_path / ".fewshot-kit").iterdir())
+    files = sorted(user_cache.iterdir())
     assert len(files) == 2 and all(file.name.startswith("digits-") and file.suffix == ".safetensors" for file in files)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "renamed", "garbage"])
-def test_a_damaged_cache_is_built_anew(tmp_path: Path, no_variable: Path, damage: str) -> None:
+def test_a_damaged_cache_is_built_anew(user_cache: Path, damage: str) -> None:
     decode = Decoder()
-    cached(tmp_path, "digits", {}, decode)
-    (file,) = (tmp_path / ".fewshot-kit").iterdir()
+    cached("digits", {}, decode)
+    (file,) = user_cache.iterdir()
     whole = file.read_bytes()
     flipped = whole[:-1] + bytes([whole[-1] ^ 1])
     damaged = {
@@ -59,49 +60,63 @@ def test_a_damaged_cache_is_built_anew(tmp_path: Path, no_variable: Path, damage
     assert damaged[damage] != whole
     file.write_bytes(damaged[damage])
     with pytest.warns(UserWarning, match=r"is damaged .*; it is built anew"):
-        again = cached(tmp_path, "digits", {}, decode)
+        again = cached("digits", {}, decode)
     assert decode.calls == 2 and same(again, decode())
-    assert same(cached(tmp_path, "digits", {}, decode), again) and decode.calls == 3
+    assert same(cached("digits", {}, decode), again) and decode.calls == 3
 
 
-def test_a_cache_of_other_settings_is_not_taken(tmp_path: Path, no_variable: Path) -> None:
+def test_a_cache_of_other_settings_is_not_taken(user_cache: Path) -> None:
     decode = Decoder()
-    cached(tmp_path, "digits", {"a": 1}, decode)
-    (first,) = (tmp_path / ".fewshot-kit").iterdir()
-    cached(tmp_path, "digits", {"a": 2}, decode)
-    (second,) = set((tmp_path / ".fewshot-kit").iterdir()) - {first}
+    cached("digits", {"a": 1}, decode)
+    (first,) = user_cache.iterdir()
+    cached("digits", {"a": 2}, decode)
+    (second,) = set(user_cache.iterdir()) - {first}
     first.replace(second)
     with pytest.warns(UserWarning, match=r"belongs to other settings"):
-        cached(tmp_path, "digits", {"a": 2}, decode)
-
-
-def test_a_read_only_folder_stays_untouched(tmp_path: Path, no_variable: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    data.chmod(0o555)
-    decode = Decoder()
-    cached(data, "digits", {}, decode)
-    cached(data, "digits", {}, decode)
-    assert decode.calls == 1 and not list(data.iterdir()) and len(list(no_variable.iterdir())) == 1
+        cached("digits", {"a": 2}, decode)
 
 
 def test_no_place_for_a_cache_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FEWSHOT_KIT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(UserWarning, match=r"cannot be kept in"):
-        assert same(cached(tmp_path, "digits", {}, Decoder()), Decoder()())
+        assert same(cached("digits", {}, Decoder()), Decoder()())
 
 
-def test_a_failed_write_leaves_nothing_behind(
-    tmp_path: Path, no_variable: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_nothing_behind(user_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
     with pytest.warns(UserWarning, match=r"No space left"):
-        cached(tmp_path, "digits", {}, Decoder())
-    assert not list((tmp_path / ".fewshot-kit").iterdir())
+        cached("digits", {}, Decoder())
+    assert not list(user_cache.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_other_tensors_than_images_are_kept_too(user_cache: Path, dtype: torch.dtype) -> None:
+    made = torch.arange(6).view(2, 3).to(dtype).T  # not contiguous
+    for make in (lambda: (made, ["a", "b"]), None):
+        kept, names = cached("embeddings", {"weights": "0a"}, make)  # type: ignore[arg-type]
+        assert kept.dtype == dtype and torch.equal(kept, made) and names == ["a", "b"]
+
+
+def test_the_kit_knows_its_own_files(user_cache: Path) -> None:
+    assert cached_files() == {}
+    cached("digits", {"a": 1}, Decoder())
+    cached("digits", {"a": 2}, Decoder())
+    whole, cut = sorted(user_cache.iterdir())
+    cut.write_bytes(cut.read_bytes()[:-5])
+    unfinished = user_cache / f"{whole.stem}k1_2z9qx.tmp"
+    unfinished.write_bytes(b"")
+    other = user_cache / "net-0123456789abcdef.safetensors"
+    save_file({"x": torch.zeros(2)}, other, {"key": "of another program"})
+    empty = other.with_name("net-0123456789abcdee.safetensors")
+    empty.touch()
+    for name in ("weights.safetensors", "notes.tmp", whole.name.removesuffix("safetensors") + "pt"):
+        (user_cache / name).write_bytes(whole.read_bytes())
+    (user_cache / f"{whole.stem}abcdefgh.tmp").mkdir()
+    assert cached_files() == {path: path.stat().st_size for path in sorted((whole, cut, unfinished))}
 
 
 def test_fingerprint_sees_a_replaced_file(tmp_path: Path) -> None:
@@ -125,4 +140,4 @@ def test_where_data_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv("FEWSHOT_KIT_DATA")
     assert find_root() == tmp_path / "user"
     monkeypatch.setenv("FEWSHOT_KIT_CACHE", str(tmp_path / "cache"))
-    assert find_cache(tmp_path) == tmp_path / "cache"
+    assert find_cache() == tmp_path / "cache"
