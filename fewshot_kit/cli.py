@@ -13,7 +13,7 @@ from . import __version__, commands
 from .config import add_flags
 from .errors import InputError, KitError
 from .registry import closest
-from .values import whole
+from .values import number, whole
 
 POLICIES = "transductive, support or running (default: the run's)"
 
@@ -57,6 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"], help="(default: test)")
     evaluate.add_argument("--episodes", type=whole, default=600, metavar="N", help="test tasks (default: 600)")
     evaluate.add_argument("--batch-norm", metavar="POLICY", help=POLICIES)
+    evaluate.add_argument(
+        "--dirichlet",
+        type=number,
+        metavar="ALPHA",
+        help="class proportions of the queries from Dirichlet(ALPHA), such as 2 (default: as many of every class)",
+    )
     add_flags(evaluate, ["dataset", "dataset_options", "algorithm_options"], default="the run's")
     add_flags(evaluate, ["ways", "shots", "queries", "seed"], default="the run's")
     add_flags(evaluate, ["device"])

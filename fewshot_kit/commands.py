@@ -125,6 +125,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         episodes=arguments.episodes,
         batch_norm=arguments.batch_norm,
         progress=not arguments.json,
+        dirichlet=arguments.dirichlet,
     )
     print(json.dumps(_brief(tested)) if arguments.json else tested)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 import statistics
 from typing import Any
@@ -18,7 +19,7 @@ from .algorithms.modes import check_policy, kept_modes
 from .checks import check_task, device_of, dtype_of, find_device
 from .episodes import Episode, stack, unstack
 from .errors import InputError
-from .ranges import check_counts
+from .ranges import check_counts, check_rate
 from .seeds import default_draws, stream
 
 BATCH = 16  # episodes at a time: memory does not grow with their number
@@ -43,6 +44,7 @@ class Evaluation:
     seed: int
     batch_norm: str | None  # where batch norm took its statistics from; None: the algorithm has no such policy
     split: str
+    dirichlet: float | None = None  # concentration of the queries' class proportions; None: as many of every class
 
     @property
     def accuracy(self) -> float | None:
@@ -73,7 +75,8 @@ class Evaluation:
             value = f"{self.mean:.4f} +- {self.interval:.4f} mean squared error"
         policy = f", {self.batch_norm} batch norm" if self.batch_norm else ""
         task = f"{self.ways}-way {self.shots}-shot" if self.measure == "accuracy" else f"{self.shots}-shot"
-        return f"{value} ({self.episodes} episodes, {task}{policy}, {self.split})"
+        proportions = f", queries by Dirichlet({self.dirichlet:g})" if self.dirichlet is not None else ""
+        return f"{value} ({self.episodes} episodes, {task}{proportions}{policy}, {self.split})"
 
 
 def evaluate(
@@ -89,6 +92,7 @@ def evaluate(
     engine: str | engines.Choice = "auto",
     device: torch.device | str | None = None,
     progress: bool = False,
+    dirichlet: float | None = None,
 ) -> Evaluation:
     """Adapt to `episodes` tasks of a split and measure each on its queries.
 
@@ -107,18 +111,23 @@ def evaluate(
             measuring, so that the same evaluation is always run the same way.
         device: where to compute; by default where the algorithm is.
         progress: show a bar.
+        dirichlet: draw the class proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), as
+            Veilleux et al. ("Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021) do with 2; by
+            default there are `queries` of every class. Classes and support sets are the same either way.
 
     Raises:
         InputError: a count below 1, more ways than the split has classes or the model outputs, examples that the
-            model does not take, a policy or device that is not there.
+            model does not take, a policy or device that is not there, unbalanced queries of a split without classes.
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     split.check(ways, shots, queries)
+    _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
     place = device_of(algorithm), dtype_of(algorithm)
 
     def episode(index: int) -> Episode:
-        drawn = draw(split, ways, shots, queries, generator=stream(seed, "evaluation", index), place=place)
+        generator = stream(seed, "evaluation", index)
+        drawn = draw(split, ways, shots, queries, generator=generator, place=place, dirichlet=dirichlet)
         return unstack(drawn)[0]
 
     first = stack([episode(0)])
@@ -151,6 +160,7 @@ def evaluate(
         seed=seed,
         batch_norm=getattr(algorithm, "batch_norm", None),
         split=str(split.name),
+        dirichlet=dirichlet,
     )
 
 
@@ -168,10 +178,12 @@ def draw(
     *,
     generator: torch.Generator,
     place: tuple[torch.device, torch.dtype],
+    dirichlet: float | None = None,
 ) -> Episode:
     """A meta-batch of a split, on a device and in a dtype."""
     device, dtype = place
-    drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
+    unbalanced = {} if dirichlet is None else {"dirichlet": dirichlet}  # which not every split takes
+    drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device, **unbalanced)
     return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in drawn))
 
 
@@ -221,6 +233,17 @@ def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algor
     if device is None or (found := find_device(device)) == device_of(algorithm):
         return algorithm
     return copy.deepcopy(algorithm).to(found)
+
+
+def _check_dirichlet(split: Any, dirichlet: float | None) -> None:
+    if dirichlet is None:
+        return
+    check_rate(dirichlet=dirichlet)
+    if "dirichlet" not in inspect.signature(split.episodes).parameters:
+        raise InputError(
+            f"{split.name} cannot draw unbalanced queries, as it has no classes to draw them by; "
+            f"leave dirichlet={dirichlet:g} out."
+        )
 
 
 def _counted(episodes: int, progress: bool, name: str) -> Any:

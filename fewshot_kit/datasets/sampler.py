@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .unbalanced import query_counts
+
 ROTATIONS = ("none", "classes", "per_class", "per_episode")
 
 
@@ -24,13 +26,13 @@ def distinct(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """For every entry of `sizes` [...], `count` different numbers below it, in uniformly random order.
 
     Returns:
-        int64 `[..., count]`. Every size must be at least `count`.
+        int64 `[..., count]`, or as many as the largest size; of a size below `count`, only so many are such numbers.
     """
     smallest, largest = (int(size) for size in sizes.aminmax())
     keys = torch.rand(*sizes.shape, largest, generator=generator)
     if smallest < largest:
         keys.masked_fill_(torch.arange(largest) >= sizes[..., None], -1.0)
-    return keys.topk(count).indices
+    return keys.topk(min(count, largest)).indices
 
 
 def draw(
@@ -79,6 +81,26 @@ class Sampler:
         classes, positions, turns = draw(self.counts, self.rotations, ways, examples, tasks, generator)
         images = self.order[self.starts[classes][..., None] + positions]
         return Drawn(images, turns[..., None].expand_as(images))
+
+    def draw_unbalanced(
+        self, ways: int, shots: int, queries: int, tasks: int, alpha: float, generator: torch.Generator
+    ) -> tuple[Drawn, Drawn, Tensor]:
+        """The classes and support sets of `draw`, and `ways * queries` queries in proportions from Dirichlet(alpha).
+
+        Returns:
+            The support `[T, ways, shots]`, the queries `[T, ways * queries]` in class-major order, and their classes
+            `[T, ways * queries]`, from 0 to ways - 1.
+        """
+        total = ways * queries
+        classes, positions, turns = draw(self.counts, self.rotations, ways, shots + total, tasks, generator)
+        numbers = query_counts(self.counts[classes] - shots, total, alpha, generator)
+        ends, place = numbers.cumsum(-1), torch.arange(total).expand(tasks, -1).contiguous()
+        label = torch.searchsorted(ends, place, right=True)
+        nth = shots + place - (ends - numbers).gather(1, label)
+        starts, chosen = self.starts[classes], positions.flatten(1).gather(1, label * positions.shape[-1] + nth)
+        support = self.order[starts[..., None] + positions[..., :shots]]
+        query = self.order[starts.gather(1, label) + chosen]
+        return Drawn(support, turns[..., None].expand_as(support)), Drawn(query, turns.gather(1, label)), label
 
 
 def fresh_generator() -> torch.Generator:

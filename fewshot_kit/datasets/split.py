@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from ..episodes import Episode, relabel
 from ..errors import InputError
+from ..ranges import check_rate
 from .checks import check_arrays
 from .images import Transform
 from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
@@ -124,6 +125,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         meta_batch: int,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
+        dirichlet: float | None = None,
     ) -> Episode:
         """Draw a meta-batch: classes and examples without replacement, uniformly, in class-major order.
 
@@ -132,28 +134,38 @@ class Split(Dataset[tuple[Tensor, int]]):
             meta_batch: T, the number of episodes.
             generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
             device: where the episodes are gathered; by default where the split's tensor is.
+            dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
+                of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
+                goes to the others. Classes and support sets are those of the balanced draw.
 
         Returns:
             `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
 
         Raises:
-            InputError: as `check` does.
+            InputError: as `check` does; a `dirichlet` that is no positive number.
         """
         self.check(ways, shots, queries)
         if meta_batch < 1:
             raise InputError(f"meta_batch is {meta_batch}; it must be at least 1.")
-        drawn = self.draw(ways, shots + queries, meta_batch, generator)
-        parts = [drawn.images[..., :shots], drawn.images[..., shots:]]
-        turned = [drawn.turns[..., :shots], drawn.turns[..., shots:]]
-        x = self.gather(_flat(parts), _flat(turned), device)
-        support, query = x.split([parts[0].numel(), parts[1].numel()])
-        label = torch.arange(ways, device=x.device)[:, None]
-        support_y, query_y = (label.expand(-1, each).flatten().expand(meta_batch, -1) for each in (shots, queries))
+        if dirichlet is None:
+            drawn = self.draw(ways, shots + queries, meta_batch, generator)
+            support, query = (
+                Drawn(*(each[..., part] for each in drawn)) for part in (slice(shots), slice(shots, None))
+            )
+            label = None
+        else:
+            check_rate(dirichlet=dirichlet)
+            support, query, label = self._sampler.draw_unbalanced(
+                ways, shots, queries, meta_batch, dirichlet, _on_cpu(generator)
+            )
+        parts = [support.images, query.images]
+        x = self.gather(_flat(parts), _flat([support.turns, query.turns]), device)
+        support_x, query_x = x.split([part.numel() for part in parts])
         return Episode(
-            support.view(meta_batch, ways * shots, *self.example_shape),
-            support_y.contiguous(),
-            query.view(meta_batch, ways * queries, *self.example_shape),
-            query_y.contiguous(),
+            support_x.view(meta_batch, ways * shots, *self.example_shape),
+            _balanced(ways, shots, meta_batch, x.device),
+            query_x.view(meta_batch, ways * queries, *self.example_shape),
+            _balanced(ways, queries, meta_batch, x.device) if label is None else _sent(label, x.device),
         )
 
     def tasks(
@@ -174,10 +186,7 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator | None) -> Drawn:
         """Which images make up `tasks` tasks of `examples` images per class; unchecked, see `check`."""
-        generator = generator or fresh_generator()
-        if generator.device.type != "cpu":
-            raise InputError(f"Episodes are drawn by a CPU generator, not one on {generator.device}.")
-        return self._sampler.draw(ways, examples, tasks, generator)
+        return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
 
     def gather(self, images: Tensor, turns: Tensor, device: torch.device | str | None = None) -> Tensor:
         """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device.
@@ -202,6 +211,19 @@ class Split(Dataset[tuple[Tensor, int]]):
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
         return self._on_device[device]
+
+
+def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
+    """The generator, or a fresh one; `InputError` for one of another device."""
+    generator = generator or fresh_generator()
+    if generator.device.type != "cpu":
+        raise InputError(f"Episodes are drawn by a CPU generator, not one on {generator.device}.")
+    return generator
+
+
+def _balanced(ways: int, each: int, tasks: int, device: torch.device) -> Tensor:
+    """0, 0, ... 1, 1, ...: class indices `[T, ways * each]`."""
+    return torch.arange(ways, device=device)[:, None].expand(-1, each).flatten().expand(tasks, -1).contiguous()
 
 
 def _flat(parts: list[Tensor]) -> Tensor:
