@@ -1,6 +1,6 @@
 """fewshot_kit: adapt any `nn.Module` to a new task in one line; models, algorithms and data sets by name."""
 
-from . import algorithms, datasets, engines, models
+from . import algorithms, datasets, engines, features, models
 from .adaptation import Learner, adapt
 from .algorithms import Algorithm
 from .checkpoints import load, save
@@ -19,6 +19,7 @@ __all__ = [
     "datasets",
     "engines",
     "evaluate",
+    "features",
     "load",
     "meta_train",
     "models",

@@ -3,91 +3,44 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+import math
+import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import algorithms
+from . import algorithms, automatic, models
 from .algorithms import Algorithm, GradientBased, Metric
-from .algorithms.layers import batch_norms
-from .checkpoints import describe, load, rebuild, save_state
-from .checks import check_task, device_of, dtype_of
+from .algorithms.modes import usual_policy
+from .checkpoints import flatten, load, read_config
+from .checks import check_task, device_of
+from .datasets import Transform
 from .episodes import relabel
-from .errors import InputError
+from .errors import InputError, MisfitWarning
+from .inputs import read_support
+from .learner import Learner, batch_of
+from .pictures import channels_of
 from .recipes import options_of
 from .registry import closest
 from .seeds import default_draws
 
-Labels = Sequence[Hashable] | Tensor
+__all__ = ["Learner", "adapt", "with_options"]
 
-
-class Learner:
-    """An adapted predictor of one task, in the caller's own labels.
-
-    Made by `adapt`. It holds copies, so later training of the model does not reach it.
-
-    Args:
-        algorithm: what adapted; in evaluation mode.
-        state: what it learned of the task.
-        classes: the labels by index; None for regression.
-    """
-
-    def __init__(self, algorithm: Algorithm, state: Any, classes: list[Hashable] | None) -> None:
-        self.algorithm, self.state, self.classes = algorithm, state, classes
-
-    @torch.no_grad()
-    def __call__(self, x: Any) -> Tensor:
-        """Examples `[Q, ...]` -> scores `[Q, classes]`, or regression outputs."""
-        scores = self.algorithm.predict(self.state, _examples(self.algorithm, x))
-        return scores if self.classes is None else scores[:, : len(self.classes)]
-
-    def predict(self, x: Any) -> list[Hashable] | Tensor:
-        """Examples `[Q, ...]` -> labels of the kind that `adapt` was given; regression outputs as they are."""
-        scores = self(x)
-        return scores if self.classes is None else [self.classes[i] for i in scores.argmax(-1).tolist()]
-
-    def predict_proba(self, x: Any) -> Tensor:
-        """Examples `[Q, ...]` -> probabilities `[Q, classes]`, in the order of `classes`.
-
-        Raises:
-            InputError: the task is a regression.
-        """
-        if self.classes is None:
-            raise InputError("A regression task has no probabilities; call predict(x) for its outputs.")
-        return self(x).softmax(-1)
-
-    def save(self, path: str | Path) -> Path:
-        """Keep the adapted task in one file, without pickle. Classes must be ints or strings."""
-        odd = [c for c in self.classes or [] if isinstance(c, bool) or not isinstance(c, int | str)]
-        if odd:
-            raise InputError(f"The label {odd[0]!r} is neither an int nor a string, so the learner cannot be saved.")
-        meta = {"recipes": describe(self.algorithm), "classes": self.classes}
-        save_state(path, self.algorithm, self.state, meta)
-        return Path(path)
-
-    @staticmethod
-    def load(path: str | Path, *, model: nn.Module | None = None, algorithm: Algorithm | None = None) -> Learner:
-        """The learner that `save` wrote.
-
-        Args:
-            path: the file.
-            model, algorithm: needed where a class of your own, which no registry knows, was adapted.
-
-        Raises:
-            InputError: the file is missing, damaged or from a newer version, or the model has to be passed.
-        """
-        made, state, meta = rebuild(path, model=model, algorithm=algorithm)
-        return Learner(made.eval(), state, meta["classes"])
+AUTO = ("head", "batch_norm", "views")  # the options that `auto` takes; any other asks for fine-tuning by hand
+LOWER = 3  # times that a rate which was not asked for is divided by ten until the support set is fitted
+FITTED = 0.5  # of the way from chance to certainty, on the support set itself
 
 
 @torch.inference_mode(False)  # inside it, copies of parameters could not be differentiated
 def adapt(
     model: nn.Module | Algorithm | str | Path,
-    support: tuple[Any, Labels],
-    algorithm: str = "finetune",
+    support: Any,
+    algorithm: str = "auto",
+    *,
+    transform: Transform | None = None,
     **options: Any,
 ) -> Learner:
     """Adapt any model to a new task.
@@ -95,55 +48,196 @@ def adapt(
     Nothing that is given is changed: parameters, buffers, modes, `requires_grad`, the state of the global RNG.
 
     Args:
-        model: a plain `nn.Module`; an `Algorithm`; or the path of a run folder.
-        support: examples `[S, ...]` (uint8 images are scaled to [0, 1]) and their `S` labels: any ints or
-            strings, or float targets for regression. A task with fewer classes than the model has outputs uses
-            the first ones.
-        algorithm: for a plain module, the algorithm by name.
-        options: the algorithm's (`steps=5, lr=0.5`). For an `Algorithm` or a run they replace its own. Batch norm
-            of a plain module uses the stored statistics, as in `model.eval()`, unless `batch_norm=` says otherwise.
+        model: a plain `nn.Module`, or its name (`"timm/..."`); an `Algorithm`; the path of a run folder.
+        support: examples and labels, `(x, y)`; a `Dataset` or `DataLoader` of them; or a folder of class folders.
+            Examples are tensors or arrays `[S, ...]`, Pillow images or paths of image files (`inputs.read_support`).
+            Labels are any ints or strings; float targets mean regression.
+        algorithm: for a plain module, the algorithm by name. `"auto"` chooses by held-out support examples
+            (`automatic.choose`), and takes the options `head`, `batch_norm` and `views` only; with any other, such as
+            `steps`, it is `"finetune"`. A task with fewer classes than the model has outputs uses the first ones, for
+            algorithms that keep the model's head.
+        transform: how images become what the model sees; by default the network's own (`models.images_of`), or the
+            run's.
+        options: the algorithm's (`steps=5, lr=0.5`). For an `Algorithm` or a run they replace its own. Without `lr`,
+            a plain module whose support set is not fitted at the algorithm's usual rate is tried at lower ones. Batch
+            norm of a plain module uses the stored statistics, or the support set's where those were never moved,
+            unless `batch_norm=` says otherwise.
+
+    Returns:
+        The learner; its `why` says what was taken and why. It warns where it does not fit its own support set.
 
     Raises:
         InputError: labels that do not match the examples, NaN, one class only, more classes than the model has
-            outputs, targets or examples that the algorithm or the model cannot take, an option that does not exist.
+            outputs, targets or examples that the algorithm or the model cannot take, an option that does not exist,
+            a state or scores that are not finite.
     """
-    x, labels = support
     if isinstance(model, str | Path):
-        model = load(model)
+        model, recorded = _by_name(model)
+        transform = transform or recorded
     if isinstance(model, Algorithm):
-        if algorithm != "finetune":
+        if algorithm != "auto":
             raise InputError(
                 f"This is a {type(model).__name__} already, so algorithm='{algorithm}' cannot apply; "
                 "pass its .model to adapt that otherwise."
             )
-        made = with_options(copy.deepcopy(model), **options)
+        plain = model.model
     else:
-        with default_draws(0, "adapt"):  # an algorithm may have modules of its own
-            made = algorithms.create(algorithm, model=copy.deepcopy(model), **_inductive(algorithm, model, options))
-    made.eval()
-    x = _examples(made, x)
-    if len(x) != len(labels):
-        raise InputError(f"{len(x)} examples came with {len(labels)} labels; give one label for each example.")
+        plain = model
+    transform = transform or models.images_of(plain)
+    x, labels = read_support(support, transform, channels_of(plain))
+    y, classes = _targets(labels)
+    x, y = batch_of(plain, x), y.to(device_of(plain))
+    if y.is_floating_point():
+        y = y.to(x.dtype) if x.is_floating_point() else y
+    _check(x, y, classes)
+
+    expected = None
+    if isinstance(model, Algorithm):
+        made = with_options(copy.deepcopy(model), **options).eval()
+        check_task(made, x, y, len(classes or ()))
+        state, why = _adapted(made, x, y), f"{type(made).__name__}, as it was handed over"
+    elif algorithm == "auto" and set(options) <= set(AUTO):
+        with torch.no_grad():
+            made, state, why, expected = automatic.choose(model, x, y, options)
+        _check_finite(made, state)
+    else:
+        name = "finetune" if algorithm == "auto" else algorithm
+        made, state, why = _by_algorithm(model, name, options, x, y, len(classes or ()))
+    learner = Learner(made, state, classes, why=why, transform=transform, support=(x, y), expected=expected)
+    _warn_of_misfit(learner, x, y)
+    return learner
+
+
+def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]:
+    """A run folder's algorithm and transform; or the network that a registry has under that name."""
+    if isinstance(name, str) and not Path(name).exists() and models.knows(name):
+        made = models.create(name)
+        return made, models.images_of(made)
+    recorded = (read_config(name).get("data") or {}).get("transform")
+    return load(name), Transform(**recorded) if recorded else None
+
+
+def _targets(labels: list[Hashable] | Tensor) -> tuple[Tensor, list[Hashable] | None]:
+    """Class indices and the classes, or float targets and None."""
+    if isinstance(labels, Tensor) and labels.is_floating_point():
+        return labels, None
+    return relabel(labels)
+
+
+def _check(x: Tensor, y: Tensor, classes: list[Hashable] | None) -> None:
+    if len(x) != len(y):
+        raise InputError(f"{len(x)} examples came with {len(y)} labels; give one label for each example.")
     if len(x) == 0:
         raise InputError("The support set is empty; give at least one labelled example.")
-    if isinstance(labels, Tensor) and labels.is_floating_point():
-        y, classes = labels.to(x.device, x.dtype), None
-    else:
-        y, classes = relabel(labels)
-        y = y.to(x.device)
-        if len(classes) == 1:
-            raise InputError(
-                f"All {len(x)} support examples are of one class, {classes[0]!r}; give examples of two or more, or "
-                "float targets for a regression."
-            )
-    if x.is_floating_point() and not x.isfinite().all():
-        bad = (~x.flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
+    if classes is not None and len(classes) == 1:
         raise InputError(
-            f"{len(bad)} of the {len(x)} examples hold NaN or infinite values (the first is number {bad[0]})."
+            f"All {len(x)} support examples are of one class, {classes[0]!r}; give examples of two or more, or "
+            "float targets for a regression."
         )
-    check_task(made, x, y, len(classes or ()))
+    for what, values in (("examples", x), ("targets", y)):
+        if values.is_floating_point() and not values.isfinite().all():
+            bad = (~values.reshape(len(values), -1).isfinite()).any(1).nonzero().flatten().tolist()
+            raise InputError(
+                f"{len(bad)} of the {len(x)} {what} hold NaN or infinite values (the first is number {bad[0]})."
+            )
+
+
+def _by_algorithm(
+    model: nn.Module, name: str, options: dict[str, Any], x: Tensor, y: Tensor, ways: int
+) -> tuple[Algorithm, Any, str]:
+    """A plain module by a named algorithm, at a lower rate than its usual one where that does not fit."""
+    made = _make(name, model, options)
+    check_task(made, x, y, ways)
+    why = f"{type(made).__name__}, as asked"
+    searching = isinstance(made, GradientBased) and "lr" not in options and "lr" in options_of(type(made)).parameters
+    if not searching:
+        return made, _adapted(made, x, y), why
+    usual = made.lr
+    tries: list[tuple[float, Algorithm, Any]] = []
+    for power in range(LOWER + 1):
+        one = made if power == 0 else _make(name, model, options | {"lr": usual / 10**power})
+        state = _adapted(one, x, y, checked=False)
+        fit = _fit(one, state, x, y)
+        tries.append((fit, one, state))
+        if fit >= (FITTED if ways else 0.0):
+            break
+    fit, made, state = max(tries, key=lambda each: each[0])
+    _check_finite(made, state)
+    if len(tries) > 1:
+        why += f"; at lr={made.lr:g}, since its support set was not fitted at the usual lr={usual:g}"
+    return made, state, why
+
+
+def _make(name: str, model: nn.Module, options: dict[str, Any]) -> Any:
+    factory = algorithms.get(name)
+    if isinstance(factory, type) and issubclass(factory, GradientBased | Metric) and "batch_norm" not in options:
+        options = {"batch_norm": usual_policy(model), **options}
+    with default_draws(0, "adapt"):  # an algorithm may have modules of its own
+        return algorithms.create(name, model=copy.deepcopy(model), **options).eval()
+
+
+def _adapted(algorithm: Algorithm, x: Tensor, y: Tensor, checked: bool = True) -> Any:
     with torch.no_grad():
-        return Learner(made, made.adapt(x, y), classes)
+        state = algorithm.adapt(x, y)
+    if checked:
+        _check_finite(algorithm, state)
+    return state
+
+
+def _check_finite(algorithm: Algorithm, state: Any) -> None:
+    """Raises `InputError` where adapting has led to NaN or infinity."""
+    bad = [
+        name for name, value in flatten(state)[0].items() if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if not bad:
+        return
+    before = [name for name, p in algorithm.named_parameters() if p.is_floating_point() and not p.isfinite().all()]
+    if before:
+        raise InputError(f"The model's own '{before[0]}' is not finite before any adapting; check its weights.")
+    lr = f" (lr is {algorithm.lr:g})" if isinstance(algorithm, GradientBased) else ""
+    raise InputError(
+        f"Adapting with {type(algorithm).__name__} has led to values that are not finite in '{bad[0]}'{lr}; lower lr, "
+        "adapt in float32, or leave algorithm= out."
+    )
+
+
+def _fit(algorithm: Algorithm, state: Any, x: Tensor, y: Tensor) -> float:
+    """How well a state fits its own support set, at most 1: 0 is chance, or the mean of the targets."""
+    with torch.no_grad():
+        scores = algorithm.predict(state, x)
+    if not scores.isfinite().all():
+        return -math.inf
+    if y.is_floating_point():
+        spread = (y - y.mean(0)).square().mean()
+        return float(1 - (scores.reshape(y.shape) - y).square().mean() / spread) if spread > 0 else 1.0
+    ways = int(y.max()) + 1
+    return (float((scores[:, :ways].argmax(-1) == y).double().mean()) * ways - 1) / (ways - 1)
+
+
+def _warn_of_misfit(learner: Learner, x: Tensor, y: Tensor) -> None:
+    """Say so where a learner does not even know the examples that it was given."""
+    fit = _fit(learner.algorithm, learner.state, x, y)
+    if fit == -math.inf:
+        raise InputError(
+            f"The scores of {type(learner.algorithm).__name__} on its own support set are not finite; lower lr, adapt "
+            "in float32, or leave algorithm= out."
+        )
+    if fit >= (FITTED if learner.classes else 0.0):
+        return
+    lr, steps = (getattr(learner.algorithm, name, None) for name in ("lr", "steps"))
+    how = f" after {steps} steps at lr={lr:g}" if isinstance(lr, float) and isinstance(steps, int) else ""
+    if learner.classes:
+        right = round((fit * (len(learner.classes) - 1) + 1) / len(learner.classes) * len(x))
+        said = f"{right} of its own {len(x)} support examples right (chance is {len(x) / len(learner.classes):.0f})"
+    else:
+        said = f"its own {len(x)} targets worse than their mean does"
+    fix = "take more steps or another lr" if how else "meta-train it first"
+    warnings.warn(
+        f"{type(learner.algorithm).__name__} gets {said}{how}: expect no more of new ones; {fix}, or adapt the plain "
+        "model without algorithm=, which chooses by itself.",
+        MisfitWarning,
+        stacklevel=3,
+    )
 
 
 def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
@@ -165,18 +259,3 @@ def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
     if algorithm.recipe is not None and said:
         algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | said}
     return algorithm
-
-
-def _inductive(algorithm: str, model: nn.Module, options: dict[str, Any]) -> dict[str, Any]:
-    factory = algorithms.get(algorithm)
-    layers = batch_norms(model).values()
-    stored = bool(layers) and all(layer.running_mean is not None for layer in layers)
-    if stored and isinstance(factory, type) and issubclass(factory, GradientBased | Metric):
-        return {"batch_norm": "running", **options}
-    return options
-
-
-def _examples(algorithm: Algorithm, x: Any) -> Tensor:
-    x = torch.as_tensor(x).to(device_of(algorithm))
-    x = x.clone() if x.is_inference() else x
-    return x.to(dtype_of(algorithm)) / 255 if x.dtype == torch.uint8 else x

@@ -13,6 +13,10 @@ class UnknownName(KitError, LookupError):
     """A name that no registry knows."""
 
 
+class MisfitWarning(UserWarning):
+    """A learner does not even fit the examples that it was given."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, for quoting inside one of ours."""
     lines = str(error).strip().splitlines()
