@@ -10,15 +10,17 @@ import statistics
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import engines
-from .algorithms import Algorithm
+from .algorithms import Algorithm, FeatureHead
 from .algorithms.metric import of_ways
 from .algorithms.modes import check_policy, kept_modes
 from .checks import check_task, device_of, dtype_of, find_device
+from .datasets import Split
 from .episodes import Episode, stack, unstack
 from .errors import InputError
+from .features import embedded_by
 from .ranges import check_counts, check_rate
 from .seeds import default_draws, stream
 
@@ -123,6 +125,7 @@ def evaluate(
     split.check(ways, shots, queries)
     _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
+    algorithm, split = _embedded_once(algorithm, split, ways, episodes * ways * (shots + queries))
     place = device_of(algorithm), dtype_of(algorithm)
 
     def episode(index: int) -> Episode:
@@ -227,6 +230,19 @@ def _with_policy(algorithm: Algorithm, batch_norm: str | None) -> Algorithm:
     other = copy.copy(algorithm)  # shares the model; only the policy is its own
     setattr(other, "batch_norm", batch_norm)  # noqa: B010  the protocol does not promise the attribute
     return other
+
+
+def _embedded_once(algorithm: Algorithm, split: Any, ways: int, examples: int) -> tuple[Algorithm, Any]:
+    """A head on a frozen network sees each image's embedding, computed once, where episodes would ask for more images
+    than the split has: the same scores.
+    """
+    if not isinstance(algorithm, FeatureHead) or not algorithm.embeds_alone or isinstance(algorithm.model, nn.Identity):
+        return algorithm, split
+    if not isinstance(split, Split) or split.rotations not in ("none", "classes") or len(split) > examples:
+        return algorithm, split
+    example, label = split[0]
+    check_task(algorithm, example[None], torch.tensor([label]), ways)
+    return algorithm.on_embeddings(), embedded_by(algorithm, split, keep=False)
 
 
 def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algorithm:

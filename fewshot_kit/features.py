@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from . import datasets, models
 from .algorithms import FeatureHead
 from .algorithms.layers import batch_norms
+from .algorithms.modes import kept_modes
 from .batching import VALUES
 from .checks import device_of, dtype_of, find_device
 from .datasets import Data, Split, Transform
@@ -69,20 +71,27 @@ def embed_split(
     Raises:
         InputError: random rotations; batch norm without stored statistics; examples that the model does not take.
     """
+    return embedded_by(_frozen(model, head, views), split, device=device, keep=keep)
+
+
+def embedded_by(
+    head: FeatureHead, split: Split, *, device: torch.device | str | None = None, keep: bool = True
+) -> Split:
+    """As `embed_split`, by what embeds the examples of a head on features."""
     if split.rotations not in ("none", "classes"):
         raise InputError(
             f"{split.name} draws its rotations anew for every episode (rotations='{split.rotations}'), so its features "
             "cannot be computed once; make it with rotations='none' or 'classes'."
         )
     turns = [0, 1, 2, 3] if split.rotations == "classes" else [0]
-    embedder = _Embedder(model, head, views, device)
 
     def make() -> tuple[Tensor, list[str]]:
         rows = torch.arange(len(split))
         size, what = split.x[0].numel(), f"embedding {split.name}"
-        return torch.cat([embedder(rows, functools.partial(_turned, split, turn), size, what) for turn in turns]), []
+        reads = [functools.partial(_turned, split, turn) for turn in turns]
+        return torch.cat([_embed(head, rows, read, size, what, device) for read in reads]), []
 
-    x = make()[0] if not keep else cached("features", embedder.key() | _key_of(split, len(turns)), make)[0]
+    x = make()[0] if not keep else cached("features", _key(head) | _key_of(split, len(turns)), make)[0]
     y = torch.cat([split.y + turn * (len(split.classes) // len(turns)) for turn in turns])
     return Split(x, y, split.classes, split.name)
 
@@ -120,18 +129,18 @@ def embed_files(
             f"{type(model).__name__} does not say how it takes images; give transform=datasets.Transform(image_size)."
         )
     labels, paths = datasets.find_images(folder)
-    embedder = _Embedder(model, head, views, device)
+    frozen = _frozen(model, head, views)
 
     def make() -> tuple[Tensor, list[str]]:
         def read(part: Tensor) -> Tensor:
             return how.scaled(datasets.load_images([paths[row] for row in part], how))
 
         size = how.channels * how.image_size**2
-        return embedder(torch.arange(len(paths)), read, size, f"embedding {folder}"), []
+        return _embed(frozen, torch.arange(len(paths)), read, size, f"embedding {folder}", device), []
 
     base = Path(folder).resolve()
     files = {"root": str(base), "files": fingerprint(paths, Path(folder)), "transform": dataclasses.asdict(how)}
-    x, _ = cached("features", embedder.key() | files, make)
+    x, _ = cached("features", _key(frozen) | files, make)
     y, classes = relabel(labels)
     return Split(x, y, [str(name) for name in classes], f"the folder {base.name}")
 
@@ -162,49 +171,48 @@ def features(
     return embed_data(network, data, views=views)
 
 
-class _Embedder:
-    """A network without its head, in evaluation mode, and what its embeddings depend on."""
+def _frozen(model: nn.Module, head: str | None, views: int) -> FeatureHead:
+    bare = [name for name, layer in batch_norms(model).items() if layer.running_mean is None]
+    if bare:
+        raise InputError(
+            f"The batch norm '{bare[0]}' of {type(model).__name__} keeps no running statistics, so that the "
+            "features of an image depend on those beside it; make it with track_running_stats=True."
+        )
+    return FeatureHead(model, head=head, batch_norm="running", views=views)
 
-    def __init__(self, model: nn.Module, head: str | None, views: int, device: torch.device | str | None) -> None:
-        bare = [name for name, layer in batch_norms(model).items() if layer.running_mean is None]
-        if bare:
-            raise InputError(
-                f"The batch norm '{bare[0]}' of {type(model).__name__} keeps no running statistics, so that an image's "
-                "features depend on the images beside it and cannot be computed once; make it with "
-                "track_running_stats=True."
-            )
-        self.head = FeatureHead(model, head=head, batch_norm="running", views=views)
-        self.device = find_device(device) if device is not None else device_of(model)
-        self.views = views
 
-    @torch.no_grad()
-    def __call__(self, rows: Tensor, read: Callable[[Tensor], Tensor], size: int, what: str) -> Tensor:
-        """Embeddings `[N, D]` of what `read` gives of parts of `rows`, in batches of bounded memory, on the CPU."""
-        from tqdm import tqdm
+@torch.no_grad()
+def _embed(
+    head: FeatureHead,
+    rows: Tensor,
+    read: Callable[[Tensor], Tensor],
+    size: int,
+    what: str,
+    device: torch.device | str | None,
+) -> Tensor:
+    """Embeddings `[N, D]` of what `read` gives of parts of `rows`, in batches of bounded memory, on the CPU."""
+    from tqdm import tqdm
 
-        place = device_of(self.head)
-        modes = [(module, module.training) for module in self.head.modules()]
-        self.head.eval().to(self.device)
-        try:
-            found = []
-            with tqdm(desc=what, total=len(rows), leave=False, delay=1, disable=None, unit=" images") as bar:
-                for part in rows.split(max(1, VALUES // max(1, size))):
-                    x = read(part).to(self.device, dtype_of(self.head))
-                    found.append(self.head.embed_support(x)[0].cpu())
-                    bar.update(len(part))
-        finally:
-            self.head.to(place)
-            for module, training in modes:
-                module.training = training
-        return torch.cat(found)
+    place = find_device(device) if device is not None else device_of(head)
+    if place != device_of(head):
+        head = copy.deepcopy(head).to(place)
+    found = []
+    with kept_modes(head), tqdm(desc=what, total=len(rows), leave=False, delay=1, disable=None, unit=" images") as bar:
+        head.eval()
+        for part in rows.split(max(1, VALUES // max(1, size))):
+            x = read(part).to(place)
+            found.append(head.embed_support(x.to(dtype_of(head)) if x.is_floating_point() else x)[0].cpu())
+            bar.update(len(part))
+    return torch.cat(found)
 
-    def key(self) -> dict[str, Any]:
-        """What the embeddings depend on, apart from the images: the layers, the weights, the views."""
-        digest = hashlib.sha256(repr(self.head.model).encode())
-        for name, tensor in self.head.model.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(_bytes(tensor))
-        return {"weights": digest.hexdigest(), "views": self.views}
+
+def _key(head: FeatureHead) -> dict[str, Any]:
+    """What embeddings depend on, apart from the images: the layers, the weights, the views."""
+    digest = hashlib.sha256(repr(head.model).encode())
+    for name, tensor in head.model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return {"weights": digest.hexdigest(), "views": head.views}
 
 
 def _key_of(split: Split, turns: int) -> dict[str, Any]:
