@@ -46,9 +46,9 @@ def unprepared(found: Array | Sequence[Any], channels: int | None) -> Tensor:
     elif isinstance(found[0], Tensor | np.ndarray):
         batch = stacked(found)
     else:
-        upright = [_pixels(image, number, lambda i: _upright(i, channels)) for number, image in enumerate(found)]
-        most = max(map(len, upright))  # grey ones among others get colours too
-        batch = stacked([np.broadcast_to(image, (most, *image.shape[1:])) for image in upright])
+        images = [pixels_of(image, number, lambda i: upright(i, channels)) for number, image in enumerate(found)]
+        most = max(map(len, images))  # grey ones among others get colours too
+        batch = stacked([np.broadcast_to(image, (most, *image.shape[1:])) for image in images])
     scale = batch.dtype in (torch.uint8, np.uint8)
     if batch.ndim == 4 and (channels is not None or (scale and isinstance(batch, np.ndarray))):
         batch = _channels_first(batch, channels)
@@ -56,7 +56,7 @@ def unprepared(found: Array | Sequence[Any], channels: int | None) -> Tensor:
         _refuse_one_image(batch, channels)
         batch = batch[:, None]
     if batch.ndim == 4 and scale and channels in (1, 3) and batch.shape[1] == 4 and len(batch):
-        batch = np.stack([_upright(_picture(image), channels) for image in batch])
+        batch = np.stack([upright(_picture(image), channels) for image in batch])
     x = _tensor(batch)
     return x.to(torch.get_default_dtype()) / 255 if scale else x
 
@@ -76,7 +76,7 @@ def prepared(found: Array | Sequence[Any], transform: Transform) -> Tensor:
         return transform.scaled(load_images(found, transform))
     else:
         return transform.scaled(
-            _tensor(np.stack([_pixels(image, number, transform) for number, image in enumerate(found)]))
+            _tensor(np.stack([pixels_of(image, number, transform) for number, image in enumerate(found)]))
         )
     floats = [array for array in arrays if _is_float(array)]
     low = min((float(array.min()) for array in floats), default=0.0)
@@ -159,7 +159,7 @@ def _picture(image: Array) -> Image:
     return Pillow.fromarray(np.ascontiguousarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0)))
 
 
-def _upright(image: Image, channels: int | None) -> np.ndarray:
+def upright(image: Image, channels: int | None) -> np.ndarray:
     """A Pillow image -> uint8 `[C, H, W]` at its own size, as `Transform` reads it."""
     from PIL import ImageOps
 
@@ -169,7 +169,7 @@ def _upright(image: Image, channels: int | None) -> np.ndarray:
     return pixels[None] if grey else pixels.transpose(2, 0, 1)
 
 
-def _pixels(source: Image | Path, number: int, how: Callable[[Image], np.ndarray]) -> np.ndarray:
+def pixels_of(source: Image | Path, number: int, how: Callable[[Image], np.ndarray]) -> np.ndarray:
     """A Pillow image or an image file, by `how`; what cannot be read is named."""
     from PIL import Image as Pillow
 

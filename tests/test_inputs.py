@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import warnings
 from pathlib import Path
 
@@ -294,3 +295,38 @@ def test_nothing_is_changed_and_nothing_warns(tmp_path: Path) -> None:
         x = read_examples(pixels, None, 3)
     x += 1
     assert np.array_equal(pixels, noise(2, 9, 9, 3))
+
+
+def test_without_a_transform_files_are_upright_opaque_and_of_eight_bits(tmp_path: Path) -> None:
+    pixels = noise(6, 9)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held on its side
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+    Image.fromarray(np.rot90(pixels, -1).astype(np.uint16) * 257).save(tmp_path / "b.png")
+    seen = Image.fromarray(np.rot90(pixels, -1).copy())
+    seen.putalpha(Image.new("L", seen.size, 255))
+    seen.save(tmp_path / "c.png")
+    expected = torch.tensor(np.rot90(pixels, -1).copy()) / 255
+    assert torch.equal(read_examples(tmp_path, None, 1), expected.expand(3, 1, 9, 6))
+
+
+def test_photos_by_a_loader_of_floats_are_the_files(data_root: Path, tmp_path: Path) -> None:
+    """A torchvision user's way, on real photos: 84 pixels, ToTensor, a DataLoader; to a network of 224 pixels."""
+    source = data_root / "mini-imagenet" / "test.tar"
+    if not source.is_file():
+        pytest.skip("no mini-ImageNet")
+    with tarfile.open(source) as archive:
+        for number, member in zip(range(12), archive, strict=False):
+            data = archive.extractfile(member)
+            assert data is not None
+            place = tmp_path / "ab"[number % 2] / f"{number}.jpg"
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(data.read())
+    transform = Transform(224, 3, resample="bicubic", crop=0.875, mean=(0.485, 0.456, 0.406), deviation=(0.2, 0.2, 0.2))
+    expected, labels = read_support(tmp_path, transform, 3)
+    pairs = [
+        (torch.tensor(np.asarray(Image.open(path).convert("RGB"))).permute(2, 0, 1) / 255, label)
+        for label, path in zip(*datasets.find_images(tmp_path), strict=True)
+    ]
+    x, found = read_support(DataLoader(pairs, batch_size=5), transform, 3)
+    assert torch.equal(x, expected) and found == labels == ["a"] * 6 + ["b"] * 6
