@@ -119,7 +119,8 @@ def evaluate(
 
     Raises:
         InputError: a count below 1, more ways than the split has classes or the model outputs, examples that the
-            model does not take, a policy or device that is not there, unbalanced queries of a split without classes.
+            model does not take, a policy or device that is not there, unbalanced queries of a split without classes
+            or with fewer than `shots + 2 * queries` examples in one.
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     split.check(ways, shots, queries)

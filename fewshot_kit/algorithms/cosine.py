@@ -19,7 +19,7 @@ class Cosine(FeatureHead):
     """A weight vector for each class, trained on the support set: the cosine classifier of Baseline++.
 
     The scores are `scale` times the cosine similarities of an embedding with the weight vectors, which start from the
-    class means and take `steps` of gradient descent on the cross-entropy of the support set (section 3.2). The paper
+    class means and take `steps` of gradient descent on the cross-entropy of the support set, where the paper
     starts them at random. `FeatureHead` describes the other options.
 
     Args:

@@ -98,8 +98,11 @@ class Split(Dataset[tuple[Tensor, int]]):
         """Pixels along the images' longer side; None for other examples."""
         return max(self.x.shape[2:]) if self.x.dim() == 4 else None
 
-    def check(self, ways: int, shots: int, queries: int) -> None:
-        """Raise `InputError` where such episodes cannot be drawn: too few classes, or images in a class (named)."""
+    def check(self, ways: int, shots: int, queries: int, dirichlet: float | None = None) -> None:
+        """Raise `InputError` where such episodes cannot be drawn: too few classes, or images in a class (named).
+
+        Unbalanced queries (`dirichlet`) need twice as many, or they would be balanced by what the classes have.
+        """
         for word, number in (("ways", ways), ("shots", shots), ("queries", queries)):
             if number < 1:
                 raise InputError(f"{word} is {number}; it must be at least 1.")
@@ -107,13 +110,16 @@ class Split(Dataset[tuple[Tensor, int]]):
             raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
             raise InputError(f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; lower ways.")
+        if dirichlet is not None:
+            check_rate(dirichlet=dirichlet)
+        need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
         counts = self._sampler.counts
-        few = (counts < shots + queries).nonzero().flatten().tolist()
+        few = (counts < need).nonzero().flatten().tolist()
         if few:
             others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
             raise InputError(
                 f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
-                f"too few for {shots} shots + {queries} queries = {shots + queries}{others}; "
+                f"too few for {shots} shots + {word}{queries} {'unbalanced ' if word else ''}queries = {need}{others}; "
                 "lower shots or queries, or add examples."
             )
 
@@ -136,7 +142,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             device: where the episodes are gathered; by default where the split's tensor is.
             dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
                 of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
-                goes to the others. Classes and support sets are those of the balanced draw.
+                goes to the others, in proportion. Classes and support sets are those of the balanced draw.
 
         Returns:
             `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
@@ -144,7 +150,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         Raises:
             InputError: as `check` does; a `dirichlet` that is no positive number.
         """
-        self.check(ways, shots, queries)
+        self.check(ways, shots, queries, dirichlet)
         if meta_batch < 1:
             raise InputError(f"meta_batch is {meta_batch}; it must be at least 1.")
         if dirichlet is None:
@@ -154,7 +160,6 @@ class Split(Dataset[tuple[Tensor, int]]):
             )
             label = None
         else:
-            check_rate(dirichlet=dirichlet)
             support, query, label = self._sampler.draw_unbalanced(
                 ways, shots, queries, meta_batch, dirichlet, _on_cpu(generator)
             )

@@ -1,5 +1,5 @@
 """How many queries of each class an episode has, where they are not balanced: proportions from a Dirichlet distribution
-(Veilleux et al., "Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021, section 3)."""
+(Veilleux et al., "Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021)."""
 
 from __future__ import annotations
 
