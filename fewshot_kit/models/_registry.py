@@ -4,3 +4,4 @@ from ..registry import Registry
 
 registry = Registry("model")
 register, create, names, get = registry.register, registry.create, registry.names, registry.get
+full_name = registry.full_name

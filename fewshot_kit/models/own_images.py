@@ -1,0 +1,69 @@
+"""The images that a network with weights was trained on: their size, interpolation, crop, mean and deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from ..datasets.images import RESAMPLE, Transform
+
+
+def images_of(model: nn.Module) -> Transform | None:
+    """How image files become what a network with weights expects, from timm's or torchvision's own description.
+
+    Of the networks that are made by name, those with `weights` or `pretrained` have such images; of others, those of
+    timm. A network with one channel gets grey images, with the mean over the colours of mean and deviation.
+
+    Returns:
+        The transform; None where nothing is known, or the network has neither one channel nor three.
+    """
+    if "own_images" in vars(model):
+        return vars(model)["own_images"]
+    described = getattr(model, "pretrained_cfg", None)
+    if not isinstance(described, Mapping):
+        return None
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    sizes = getattr(getattr(model, "patch_embed", None), "img_size", None)  # of networks for images of one size
+    return by_timm(described, channels, sizes[0] if sizes else None)
+
+
+def image_options(model: nn.Module) -> dict[str, Any]:
+    """The options of a data set of photos that make it fit a network with weights: none where `images_of` is None.
+
+    `datasets.create("mini_imagenet", **models.image_options(model))`
+    """
+    images = images_of(model)
+    return as_options(images) if images else {}
+
+
+def as_options(images: Transform) -> dict[str, Any]:
+    """The options of a data set of photos that decode its images so."""
+    return {name: value for name, value in asdict(images).items() if name != "invert"}
+
+
+def by_timm(config: Mapping[str, Any], channels: int, image_size: int | None) -> Transform | None:
+    """The images of timm's `pretrained_cfg`; None where it describes none."""
+    if not config.get("mean"):
+        return None
+    size = image_size or config["input_size"][-1]
+    return _transform(size, channels, config["interpolation"], config["crop_pct"], config["mean"], config["std"])
+
+
+def by_torchvision(entry: Any, channels: int, image_size: int | None) -> Transform | None:
+    """The images of an entry of torchvision's enumerations of weights."""
+    preset = entry.transforms()
+    (crop,), (resized,) = preset.crop_size, preset.resize_size
+    how = preset.interpolation.value
+    return _transform(image_size or crop, channels, how, crop / resized, preset.mean, preset.std)
+
+
+def _transform(size: int, channels: int, how: str, crop: float, mean: Any, deviation: Any) -> Transform | None:
+    if channels not in (1, 3):
+        return None
+    if channels == 1:
+        mean, deviation = ([sum(values) / len(values)] for values in (mean, deviation))
+    resample, crop = how if how in RESAMPLE else "bicubic", min(crop, 1.0)  # volo's are above 1: a border around them
+    return Transform(size, channels, resample=resample, crop=crop, mean=tuple(mean), deviation=tuple(deviation))
