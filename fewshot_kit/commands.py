@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -14,7 +15,7 @@ from .adaptation import adapt as adapt_to_task
 from .adaptation import with_options
 from .algorithms import Algorithm
 from .algorithms.layers import batch_norms
-from .checkpoints import load, read_config, record_results
+from .checkpoints import load, read_config, record_results, state_path
 from .config import TrainConfig, fitting, from_file, from_run, given, merged
 from .errors import InputError
 from .evaluation import Evaluation
@@ -34,11 +35,15 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         settings = merged(from_run(folder), settings)
     config = TrainConfig(**settings)
-    data = _create(datasets, config.dataset, config.dataset_options)
+    check_options(models.get(config.model), config.model_options, f"'{config.model}'")
+    data = _create(datasets, config.dataset, _made_to_fit(config, _own_images(config)))
     takes = options_of(models.get(config.model)).parameters
     sizes = fitting(settings | {"ways": config.ways, "seed": config.seed}, data.train.example_shape)
     fitted = {name: value for name, value in sizes.items() if name in takes}
-    model = _create(models, config.model, fitted | config.model_options)
+    # A run that goes on has its weights in the checkpoint: those it started from may be gone.
+    going_on = arguments.resume and state_path(folder).exists()
+    with models.filled_later() if going_on else contextlib.nullcontext():
+        model = _create(models, config.model, fitted | config.model_options)
     with default_draws(config.seed, "algorithm"):  # for modules of its own
         algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
     data.test.check(config.test_ways or config.ways, config.shots, config.test_queries)
@@ -66,6 +71,20 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.profile:
         print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
     return 0
+
+
+def _own_images(config: TrainConfig) -> datasets.Transform | None:
+    """The images that a network with weights was trained on, in as many channels as the data set has."""
+    takes = options_of(datasets.get(config.dataset)).parameters
+    channels = {"channels": takes["channels"].default} if "channels" in takes else {}
+    given = {"channels": config.dataset_options["channels"]} if "channels" in config.dataset_options else {}
+    return models.images_for(config.model, **channels | config.model_options | given)
+
+
+def _made_to_fit(config: TrainConfig, images: datasets.Transform | None) -> dict[str, Any]:
+    """The options of the data set: of photos decoded as `images`, where there are any, unless they say otherwise."""
+    photos = "deviation" in options_of(datasets.get(config.dataset)).parameters
+    return (models.as_options(images) if images and photos else {}) | config.dataset_options
 
 
 def _create(room: Any, name: str, options: dict[str, Any], **more: Any) -> Any:
@@ -110,7 +129,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     _replace_options(algorithm, wanted.pop("algorithm_options", {}))
     known = from_run(arguments.folder, kinds=() if "dataset" in wanted else ("dataset",))
     config = TrainConfig(**merged(known, wanted))
-    data = _create(datasets, config.dataset, config.dataset_options)
+    recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
+    images = datasets.Transform(**recorded) if recorded and models.images_of(algorithm.model) else None
+    data = _create(datasets, config.dataset, _made_to_fit(config, images))
     split = getattr(data, arguments.split)
     if split is None:
         raise InputError(f"{data.name} has no {arguments.split} split; take --split test.")
@@ -152,6 +173,8 @@ def adapt(arguments: argparse.Namespace) -> int:
     paths = [path for query in arguments.query for path in datasets.images_at(query)]
     query = datasets.load_images(paths, transform)
     x, labels, _ = datasets.load_image_folder(arguments.support, transform)
+    if transform.mean:
+        query, x = transform.scaled(query), transform.scaled(x)
     learner = adapt_to_task(algorithm, (x, labels))
     probabilities = learner.predict_proba(query)
     if arguments.save:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import models
 from .errors import InputError, first_line
 from .ranges import check_counts, check_rate
-from .run_config import read_config, read_config_file
+from .run_config import plain, read_config, read_config_file
 from .schedules import check_schedule
 from .values import check_settings, number, option, read_yaml, whole
 
@@ -111,6 +112,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Settings with others on top. Options add up, unless they were those of another data set, algorithm or network."""
+    below, above = _named_in_full(below), _named_in_full(above)
     settings = below | above
     for kind in MADE:
         options = f"{kind}_options"
@@ -119,6 +121,10 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         else:
             settings[options] = above.get(options, {})
     return settings
+
+
+def _named_in_full(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | ({"model": models.full_name(settings["model"])} if "model" in settings else {})
 
 
 def from_file(path: str) -> dict[str, Any]:
@@ -173,6 +179,12 @@ def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = M
         sizes = fitting(settings, (config.get("data") or {}).get("example_shape"))
         options = settings["model_options"].items()
         settings["model_options"] = {name: value for name, value in options if sizes.get(name) != value}
+        # And what a network with weights decided of the images.
+        channels = {"channels": sizes["channels"]} if "channels" in sizes else {}
+        images = models.images_for(settings["model"], **channels | settings["model_options"])
+        own = plain(models.as_options(images)) if images else {}
+        options = settings["dataset_options"].items()
+        settings["dataset_options"] = {name: value for name, value in options if name not in own or own[name] != value}
     return settings
 
 

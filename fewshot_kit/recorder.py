@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import plots
+from . import datasets, plots
 from .checkpoints import load_state, record_results, save_state, state_path
 from .errors import InputError
 from .evaluation import Evaluation
 from .hooks import Hooks
-from .run_config import first_difference, read_config, write_config
+from .run_config import first_difference, plain, read_config, write_config
 from .storage import unwritable, write_bytes
 
 if TYPE_CHECKING:
@@ -142,5 +142,8 @@ def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
     config.pop("test", None)
     if grows:
         config["training"].pop("iterations", None)
-    config.get("data", {}).get("options", {}).pop("root", None)
+    data = config.get("data", {})
+    data.get("options", {}).pop("root", None)
+    if data.get("transform"):  # that of an older run says nothing of what it could not do
+        data["transform"] = plain(datasets.Transform(image_size=1)) | data["transform"]
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
 import functools
@@ -80,9 +81,26 @@ class Registry:
         self._load_plugins()
         return sorted(fnmatch.filter(self._factories, pattern))
 
+    def full_name(self, name: str) -> str:
+        """`"resnet18"` -> `"torchvision/resnet18"`: a name that is not registered, in the first library that has it.
+
+        Any other name is handed back as it is. A library that is not installed has none.
+        """
+        if name in self._factories or name.partition("/")[0] in self._libraries:
+            return name
+        self._load_plugins()
+        if name in self._factories or name in self._broken or "/" in name:
+            return name
+        for prefix, (names, _) in self._libraries.items():
+            with contextlib.suppress(InputError):
+                if name in names():
+                    return f"{prefix}/{name}"
+        return name
+
     def knows(self, name: str) -> bool:
-        """Whether a name is registered, or begins with a library's prefix; plug-ins are loaded on a miss."""
-        return name.partition("/")[0] in self._libraries or name in self._factories or name in self.names()
+        """Whether there is such a name, or it begins with a library's prefix."""
+        name = self.full_name(name)
+        return name.partition("/")[0] in self._libraries or name in self._factories
 
     def get(self, name: str) -> Callable[..., Any]:
         """The factory of that name.
@@ -91,11 +109,10 @@ class Registry:
             UnknownName: no such name; the message has the nearest one.
             InputError: it is a plug-in's, and that failed to load.
         """
+        name = self.full_name(name)
         prefix, slash, rest = name.partition("/")
         if slash and prefix in self._libraries:
             return self._of_library(prefix, rest)
-        if name not in self._factories:
-            self._load_plugins()
         if name in self._factories:
             return self._factories[name]
         if name in self._broken:
@@ -139,6 +156,7 @@ class Registry:
                     f"{type(name).__name__} is an object that is made already."
                 )
             return name
+        name = self.full_name(name)
         factory = self.get(name)
         made = self._call(name, factory, options)
         plain = plain_options(options)

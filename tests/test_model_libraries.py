@@ -140,8 +140,8 @@ class TestTorchvision:
                 "The model 'torchvision/resnet18' cannot have image_size=0; it must be a whole number,",
             ),
             (
-                {"widht": 3},
-                "The model 'torchvision/resnet18' has no option 'widht'. It is made as torchvision/resnet18",
+                {"extra": 3},
+                "The model 'torchvision/resnet18' has no option 'extra'. It is made as torchvision/resnet18",
             ),
             ({"num_classes": 3}, "The model 'torchvision/resnet18' has no option 'num_classes'. It is made as"),
             (
@@ -216,12 +216,12 @@ class TestTimm:
         def unreachable(*args: Any, **kwargs: Any) -> None:
             raise ConnectionError("no route to host")
 
-        monkeypatch.setattr(timm, "create_model", unreachable)
+        monkeypatch.setattr("fewshot_kit.models.downloads.check_reachable", unreachable)
         with pytest.raises(InputError) as raised:
             models.create("timm/resnet18", pretrained=True)
         assert str(raised.value) == (
             "The model 'timm/resnet18' cannot be made with pretrained=True (ConnectionError: no route to host); "
-            "get online once, or leave out pretrained."
+            "get online once, or give a file of weights instead, as weights=FILE."
         )
 
     def test_wrong_names_and_options(self, timm: ModuleType) -> None:

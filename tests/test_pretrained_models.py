@@ -38,6 +38,7 @@ class TestPretrained:
         def unreachable(*args: Any, **kwargs: Any) -> None:
             raise urllib.error.URLError("no route to host")
 
+        monkeypatch.setattr("urllib.request.urlopen", unreachable)
         monkeypatch.setattr("torch.hub.urlopen", unreachable)
 
     @pytest.mark.parametrize("pretrained", [True, "IMAGENET1K_V1"])
@@ -82,7 +83,7 @@ class TestPretrained:
             models.create("torchvision/shufflenet_v2_x0_5", pretrained=True)
         assert str(raised.value) == (
             "The model 'torchvision/shufflenet_v2_x0_5' cannot be made with pretrained=True (URLError: <urlopen error "
-            "no route to host>); get online once, or leave out pretrained."
+            "no route to host>); get online once, or give a file of weights instead, as weights=FILE."
         )
         assert capsys.readouterr().out == ""  # torch.hub announces a download there, where --json has its object
 
@@ -91,6 +92,7 @@ class TestPretrained:
         known = compat.torchvision().models
         weights = known.get_model_weights(name).DEFAULT
         theirs = known.get_model(name, init_weights=False).state_dict()
+        monkeypatch.setattr("fewshot_kit.models.downloads.check_reachable", lambda url: None)
         monkeypatch.setattr(type(weights), "get_state_dict", lambda *args, **kwargs: theirs)
         ours = models.create(f"torchvision/{name}", pretrained=True)
         assert not any("aux" in key.lower() for key in ours.state_dict())
@@ -104,6 +106,7 @@ class TestPretrained:
     def test_a_convolution_as_head(self, monkeypatch: pytest.MonkeyPatch) -> None:
         known = compat.torchvision().models
         theirs = known.squeezenet1_1()
+        monkeypatch.setattr("fewshot_kit.models.downloads.check_reachable", lambda url: None)
         monkeypatch.setattr(known.SqueezeNet1_1_Weights, "get_state_dict", lambda *args, **kwargs: theirs.state_dict())
         ours = models.create("torchvision/squeezenet1_1", ways=5, pretrained=True)
         assert ours(torch.rand(2, 3, 32, 32)).shape == (2, 5)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -27,7 +28,15 @@ CIFAR_FS = Published(
 
 
 @register("cifar_fs")
-def cifar_fs(root: str | None = None, image_size: int = 32, channels: int = 3, resample: str = "lanczos") -> Data:
+def cifar_fs(
+    root: str | None = None,
+    image_size: int = 32,
+    channels: int = 3,
+    resample: str = "lanczos",
+    crop: float = 1.0,
+    mean: Sequence[float] = (),
+    deviation: Sequence[float] = (),
+) -> Data:
     """Small photographs of the 100 classes of CIFAR-100, split 64 / 16 / 20 as by Bertinetto et al.
 
     Args:
@@ -35,12 +44,13 @@ def cifar_fs(root: str | None = None, image_size: int = 32, channels: int = 3, r
             else the user's data folder. It has `data/CLASS/*.png` with the names of the classes in
             `splits/bertinetto/train.txt`, `val.txt` and `test.txt`; or the class folders `meta-train/CLASS/*.png`,
             `meta-val` and `meta-test`, also named `train`, `val` and `test`.
-        image_size, channels, resample: as for `mini_imagenet`.
+        image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`.
 
     Raises:
         InputError: as `published.load` does; a class in the lists that has no folder.
     """
-    return load(CIFAR_FS, root, Transform(image_size, channels, resample=resample), [split_lists, split_folders])
+    transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
+    return load(CIFAR_FS, root, transform, [split_lists, split_folders])
 
 
 def split_lists(base: Path) -> list[Part | None]:

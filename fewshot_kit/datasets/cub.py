@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -35,6 +36,9 @@ def cub(
     channels: int = 3,
     resample: str = "lanczos",
     split: str = "chen",
+    crop: float = 1.0,
+    mean: Sequence[float] = (),
+    deviation: Sequence[float] = (),
 ) -> Data:
     """Photographs of 200 species of birds, split 100 / 50 / 50 by the rule of Chen et al.
 
@@ -42,7 +46,8 @@ def cub(
         root: the folder that holds `CUB_200_2011/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`, else the
             user's data folder. It has `images/001.Black_footed_Albatross/*.jpg` and so on, and `images.txt`, whose
             images must all be there.
-        image_size, channels, resample: as for `mini_imagenet`. Images are not cropped to their bounding boxes.
+        image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`. Images are not cropped to their
+            bounding boxes.
         split: `"chen"`, of the classes in the order of their names every second one trains, and the others validate
             and test in turn; `"files"`, the classes of the lines `filename,label` of `split/train.csv`, `split/val.csv`
             and `split/test.csv`.
@@ -52,7 +57,7 @@ def cub(
     """
     if split not in SPLITS:
         raise InputError(f"Unknown cub split '{split}'; it is one of {', '.join(SPLITS)}.")
-    transform = Transform(image_size, channels, resample=resample)
+    transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
     return load(CUB, root, transform, [functools.partial(_birds, split=split)], split=split)
 
 

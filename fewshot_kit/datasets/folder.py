@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_files
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def folder(
     seed: int = 0,
     rotations: str = "none",
     csv: str | None = None,
+    crop: float = 1.0,
+    mean: Sequence[float] = (),
+    deviation: Sequence[float] = (),
 ) -> Data:
     """Images in class folders.
 
@@ -40,11 +44,13 @@ def folder(
         fractions: shares of the classes for training, validation and test.
         rotations: of the training images, see `Split`.
         csv: a file of `path,label` lines under `root`, in place of class folders; paths are relative to `root`.
+        crop, mean, deviation: as networks with weights expect their images, see `Transform`; `models.image_options` has
+            them for a network.
 
     Raises:
         InputError: no folder, no images, a damaged image (named), too few classes, a class in two splits.
     """
-    transform = Transform(image_size, channels, resample=resample)
+    transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
     base = Path(root).expanduser()
     if not base.is_dir():
         raise InputError(f"There is no folder {base}.")
@@ -60,11 +66,13 @@ def folder(
     else:
         parts = [[names.index(label) for label in sorted(set(group))] for group, _ in groups]
         _check_disjoint(parts, names, base)
-    key = {"fingerprint": fingerprint(paths, base), "root": str(base.resolve()), "transform": vars(transform)}
+    pixels = vars(replace(transform, mean=(), deviation=()))  # these come after the cache
+    key = {"fingerprint": fingerprint(paths, base), "root": str(base.resolve()), "transform": pixels}
     x, _ = cached(f"folder-{base.resolve().name}", key, lambda: (load_images(paths, transform), []))
     options: dict[str, Any] = {
         "root": str(base), "image_size": image_size, "channels": channels, "resample": resample,
         "fractions": tuple(fractions), "seed": seed, "rotations": rotations, "csv": csv,
+        "crop": crop, "mean": transform.mean, "deviation": transform.deviation,
     }  # fmt: skip
     return make_data(f"folder {base.name}", x, y, [str(name) for name in names], parts, options, rotations, transform)
 

@@ -3,6 +3,8 @@ each; split by Ravi and Larochelle, "Optimization as a Model for Few-Shot Learni
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ._registry import register
 from .data import Data
 from .images import Transform
@@ -24,7 +26,15 @@ MINI_IMAGENET = Published(
 
 
 @register("mini_imagenet")
-def mini_imagenet(root: str | None = None, image_size: int = 84, channels: int = 3, resample: str = "lanczos") -> Data:
+def mini_imagenet(
+    root: str | None = None,
+    image_size: int = 84,
+    channels: int = 3,
+    resample: str = "lanczos",
+    crop: float = 1.0,
+    mean: Sequence[float] = (),
+    deviation: Sequence[float] = (),
+) -> Data:
     """Photographs of 100 ImageNet classes, split 64 / 16 / 20 as by Ravi and Larochelle.
 
     Args:
@@ -35,11 +45,13 @@ def mini_imagenet(root: str | None = None, image_size: int = 84, channels: int =
         image_size: pixels of each side; what is not square is cropped at its centre.
         channels: 3 for colour, 1 for grey.
         resample: how images are resized, see `Transform`.
+        crop, mean, deviation: as networks with weights expect their images, see `Transform`; `models.image_options` has
+            them for a network.
 
     Fewer than 600 images of a class are a subset; the names of the data set and its splits then say so.
 
     Raises:
         InputError: as `published.load` does.
     """
-    transform = Transform(image_size, channels, resample=resample)
+    transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
     return load(MINI_IMAGENET, root, transform, [split_folders, split_csv])

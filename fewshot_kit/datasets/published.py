@@ -11,7 +11,7 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,8 +113,9 @@ def load(
         return decode_all(range(len(labels)), one, transform.shape, what), labels
 
     found = []
+    pixels = vars(replace(transform, mean=(), deviation=()))  # these come after the cache
     for number, part in enumerate(parts):
-        key = {"source": str(part.place.resolve()), "fingerprint": part.stamp, "transform": vars(transform)}
+        key = {"source": str(part.place.resolve()), "fingerprint": part.stamp, "transform": pixels}
         name = f"{published.name}-{PARTS[number]}"
         found.append(cached(name, key, functools.partial(decoded, number)))
     _check(published, base, parts, [labels for _, labels in found])
@@ -127,7 +128,7 @@ def load(
         title = f"the {word} split of {published.name}{subset}"
         splits.append(Split(x, y, [str(name) for name in classes], title, transform=transform))
     train, validation, test = splits
-    options |= {"image_size": transform.image_size, "channels": transform.channels, "resample": transform.resample}
+    options |= {name: value for name, value in vars(transform).items() if name != "invert"}
     return Data(published.name + subset, train, validation, test, options)
 
 

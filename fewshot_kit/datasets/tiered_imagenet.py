@@ -3,6 +3,8 @@ by the 34 categories above them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ._registry import register
 from .data import Data
 from .images import Transform
@@ -24,7 +26,13 @@ TIERED_IMAGENET = Published(
 
 @register("tiered_imagenet")
 def tiered_imagenet(
-    root: str | None = None, image_size: int = 84, channels: int = 3, resample: str = "lanczos"
+    root: str | None = None,
+    image_size: int = 84,
+    channels: int = 3,
+    resample: str = "lanczos",
+    crop: float = 1.0,
+    mean: Sequence[float] = (),
+    deviation: Sequence[float] = (),
 ) -> Data:
     """Photographs of 608 ImageNet classes, split 351 / 97 / 160 by the categories above them.
 
@@ -32,10 +40,11 @@ def tiered_imagenet(
         root: the folder that holds `tiered-imagenet/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`, else the
             user's data folder. It has the class folders `train/WNID/*.jpg`, `val` and `test`, or tar archives of
             these. The pickles that others made of it are not read: opening one can run any code.
-        image_size, channels, resample: as for `mini_imagenet`. The whole of it takes 16.5 GB of memory in colour at 84
-            pixels, and 2.4 GB at 32.
+        image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`. The whole of it takes 16.5 GB of
+            memory in colour at 84 pixels, and 2.4 GB at 32.
 
     Raises:
         InputError: as `published.load` does.
     """
-    return load(TIERED_IMAGENET, root, Transform(image_size, channels, resample=resample), [split_folders])
+    transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
+    return load(TIERED_IMAGENET, root, transform, [split_folders])

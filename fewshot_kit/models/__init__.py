@@ -1,13 +1,15 @@
 """Networks by name: `models.create("conv4", ways=5)`, also torchvision's and timm's: `"torchvision/resnet18"`."""
 
 from ._making import filled_later
-from ._registry import create, get, knows, names, register
+from ._registry import create, full_name, get, knows, names, register
 from .cnn import CNN
 from .conv4 import Conv4
-from .libraries import timm_model, torchvision_model
+from .from_timm import timm_model
+from .from_torchvision import torchvision_model
+from .libraries import images_for
 from .mlp import MLP
 from .omniglot_fc import OmniglotFC
-from .own_images import image_options, images_of
+from .own_images import as_options, image_options, images_of
 from .resnet import ResNet
 from .resnet12 import ResNet12
 from .wrn28_10 import WideResNet
@@ -20,10 +22,13 @@ __all__ = [
     "ResNet",
     "ResNet12",
     "WideResNet",
+    "as_options",
     "create",
     "filled_later",
+    "full_name",
     "get",
     "image_options",
+    "images_for",
     "images_of",
     "knows",
     "names",

@@ -3,4 +3,5 @@
 from ..registry import Registry
 
 registry = Registry("model")
-register, create, names, get, knows = registry.register, registry.create, registry.names, registry.get, registry.knows
+register, create, names, get = registry.register, registry.create, registry.names, registry.get
+full_name, knows = registry.full_name, registry.knows

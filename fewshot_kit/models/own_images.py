@@ -23,7 +23,7 @@ def images_of(model: nn.Module) -> Transform | None:
     if "own_images" in vars(model):
         return vars(model)["own_images"]
     described = getattr(model, "pretrained_cfg", None)
-    if not isinstance(described, Mapping) or not described.get("mean"):
+    if not isinstance(described, Mapping):
         return None
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
     sizes = getattr(getattr(model, "patch_embed", None), "img_size", None)  # of networks for images of one size
@@ -45,7 +45,9 @@ def as_options(images: Transform) -> dict[str, Any]:
 
 
 def by_timm(config: Mapping[str, Any], channels: int, image_size: int | None) -> Transform | None:
-    """The images of timm's `pretrained_cfg`."""
+    """The images of timm's `pretrained_cfg`; None where it describes none."""
+    if not config.get("mean"):
+        return None
     size = image_size or config["input_size"][-1]
     return _transform(size, channels, config["interpolation"], config["crop_pct"], config["mean"], config["std"])
 

@@ -116,7 +116,14 @@ def test_the_whole_data_set_is_no_subset_and_more_is_refused(tmp_path: Path) -> 
     whole = dataclasses.replace(MINI_IMAGENET, images=200)
     data = load(whole, tmp_path, Transform(4, 3), [split_folders])
     assert (data.name, data.train.name) == ("mini_imagenet", "the training split of mini_imagenet")
-    assert data.options == {"image_size": 4, "channels": 3, "resample": "lanczos"}
+    assert data.options == {
+        "image_size": 4,
+        "channels": 3,
+        "resample": "lanczos",
+        "crop": 1.0,
+        "mean": (),
+        "deviation": (),
+    }
     write(tmp_path / "val" / wnid(MINI[1][0]) / "more.png", png(0, 0))
     with pytest.raises(InputError) as caught:
         load(whole, tmp_path, Transform(4, 3), [split_folders])

@@ -1,0 +1,86 @@
+"""Weights that torchvision and timm fetch: no long waiting without a network, and nothing left of a failure."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SECONDS = 5.0
+
+
+@contextlib.contextmanager
+def from_url(url: str) -> Iterator[None]:
+    """Inside, `torch.hub` fetches the file at `url`, unless it has it.
+
+    Raises:
+        OSError: the server cannot be reached.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not (folder / url.rpartition("/")[2]).exists():
+        check_reachable(url)
+    with _no_trace(folder):
+        yield
+
+
+@contextlib.contextmanager
+def from_hub(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Inside, timm fetches the weights of this `pretrained_cfg` from the Hugging Face hub, unless they are here.
+
+    Yields:
+        What the configuration has to say instead, so that timm does not go online for a file that is here already.
+
+    Raises:
+        OSError: the server cannot be reached.
+    """
+    import huggingface_hub
+
+    repository, _, revision = str(config["hf_hub_id"]).partition("@")
+    named = config.get("hf_hub_filename")
+    for name in [named] if named else ["model.safetensors", "pytorch_model.bin"]:
+        kept = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(kept, str):
+            # Files of the hub are timm's own; what else `custom_load` may say is of the same weights elsewhere.
+            yield {"file": kept, "custom_load": bool(named) and config.get("custom_load") == "hf"}
+            return
+    check_reachable(huggingface_hub.constants.ENDPOINT)
+    cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    folder = f"models--{repository.replace('/', '--')}"
+    with _no_trace(cache / ".locks" / folder), _no_trace(cache / folder):
+        yield {}
+
+
+def check_reachable(url: str) -> None:
+    """Raises OSError where a server does not answer within seconds; the hub's own library tries for a minute, and
+    `torch.hub` knows no limit."""
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=SECONDS).close()
+    except urllib.error.HTTPError:
+        pass  # an answer, if not to this question
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # the libraries have certificates of their own
+            raise
+
+
+@contextlib.contextmanager
+def _no_trace(folder: Path) -> Iterator[None]:
+    """Where something fails inside, a folder that was not there goes, and the empty ones above it that were not."""
+    above = [path for path in folder.parents if not path.exists()]
+    new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in above:
+            with contextlib.suppress(OSError):  # not empty: of use to somebody else
+                path.rmdir()
+        raise
