@@ -37,6 +37,8 @@ class Split(Dataset[tuple[Tensor, int]]):
             is no square image.
     """
 
+    remedy = "lower ways"  # what to do where there are more ways than classes
+
     def __init__(
         self,
         x: Tensor,
@@ -105,7 +107,9 @@ class Split(Dataset[tuple[Tensor, int]]):
         if ways == 1:
             raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
-            raise InputError(f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; lower ways.")
+            raise InputError(
+                f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; {self.remedy}."
+            )
         counts = self._sampler.counts
         few = (counts < shots + queries).nonzero().flatten().tolist()
         if few:
