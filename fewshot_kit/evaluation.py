@@ -106,7 +106,7 @@ def evaluate(
         engine: how tasks are run, a name or what `engines.choose` gave; `"auto"` takes `engines.usual`, without
             measuring, so that the same evaluation is always run the same way.
         device: where to compute; by default where the algorithm is.
-        progress: show a bar.
+        progress: show a bar, where stderr is a terminal.
 
     Raises:
         InputError: a count below 1, more ways than the split has classes or the model outputs, examples that the
@@ -226,4 +226,4 @@ def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algor
 def _counted(episodes: int, progress: bool, name: str) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=episodes, desc=f"evaluate {name}", unit="episode", disable=not progress)
+    return tqdm(total=episodes, desc=f"evaluate {name}", unit="episode", disable=None if progress else True)
