@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from fewshot_kit import Learner, adapt, algorithms, datasets, evaluate, meta_train, models
+from fewshot_kit.cli import without_traceback
 
 
 def draw_images(folder: Path) -> None:
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(without_traceback(main, name="own_images.py"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__, commands
@@ -33,13 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line; every command's function is its `run_command` default."""
     parser = _Parser(prog="fewshot-kit", description="Few-shot learning in PyTorch.")
     parser.add_argument("--version", action="version", version=f"fewshot-kit {__version__}")
-    parser.set_defaults(run_command=None, parser=parser, json=False)
+    parser.set_defaults(run_command=None, parser=parser)
     commands_ = parser.add_subparsers(metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
         added = commands_.add_parser(name, help=text.replace("%", "%%"), description=text, allow_abbrev=False)
         added.set_defaults(run_command=run, parser=added)
         added.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+        added.add_argument("--quiet", action="store_true", help="the result only: no bars, notices and warnings")
         return added
 
     train = command("train", commands.train, "Meta-train an algorithm, then test it on unseen classes.")
@@ -113,27 +116,49 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 where `doctor` finds a fault, 2 for a user's mistake, 130 on Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
+    return without_traceback(lambda: _run(argv), as_json="--json" in argv)
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = _parse(argv)
+    if arguments.run_command is None:
+        arguments.parser.print_help(sys.stderr)
+        return 2
+    with contextlib.ExitStack() as stack:
+        if arguments.quiet:  # bars, notices and warnings, other libraries' too; an error is said outside of this
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        return int(arguments.run_command(arguments))
+
+
+def without_traceback(run: Callable[[], int | None], *, name: str = "fewshot-kit", as_json: bool = False) -> int:
+    """Call `run`, and say what a user got wrong in one sentence on stderr.
+
+    Args:
+        run: gives the exit status; None is 0.
+        name: of the program, which the sentence starts with.
+        as_json: say it in a JSON object on stdout too.
+
+    Returns:
+        The exit status: 2 for a user's mistake, 130 on Ctrl-C, else what `run` gives.
+    """
+
+    def failed(said: str, status: int) -> int:
+        if as_json:
+            print(json.dumps({"error": said}))
+        print(f"{name}: {said}", file=sys.stderr)
+        return status
+
     try:
-        arguments = _parse(argv)
-        if arguments.run_command is None:
-            arguments.parser.print_help(sys.stderr)
-            return 2
-        status: int = arguments.run_command(arguments)
+        status = run() or 0
         sys.stdout.flush()
         return status
     except KitError as error:
-        return _failed(str(error), argv, 2)
+        return failed(str(error), 2)
     except KeyboardInterrupt as stopped:
-        return _failed(str(stopped) or "Interrupted.", argv, 130)
+        return failed(str(stopped) or "Interrupted.", 130)
     except BrokenPipeError:  # `fewshot-kit list | head`
         sys.stderr.close()
         return 0
     except OSError as error:  # what no room expects: a folder that may not be read, a name that is too long
-        return _failed(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", argv, 2)
-
-
-def _failed(said: str, argv: Sequence[str], status: int) -> int:
-    if "--json" in argv:
-        print(json.dumps({"error": said}))
-    print(f"fewshot-kit: {said}", file=sys.stderr)
-    return status
+        return failed(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 2)

@@ -112,7 +112,7 @@ def evaluate(
         engine: how tasks are run, a name or what `engines.choose` gave; `"auto"` takes `engines.usual`, without
             measuring, so that the same evaluation is always run the same way.
         device: where to compute; by default where the algorithm is.
-        progress: show a bar.
+        progress: show a bar, where stderr is a terminal.
         dirichlet: draw the class proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), as
             Veilleux et al. ("Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021) do with 2; by
             default there are `queries` of every class. Classes and support sets are the same either way.
@@ -266,4 +266,4 @@ def _check_dirichlet(split: Any, dirichlet: float | None) -> None:
 def _counted(episodes: int, progress: bool, name: str) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=episodes, desc=f"evaluate {name}", unit="episode", disable=not progress)
+    return tqdm(total=episodes, desc=f"evaluate {name}", unit="episode", disable=None if progress else True)

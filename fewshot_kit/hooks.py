@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,18 @@ class Hooks:
 
 
 class ProgressBar(Hooks):
-    """A tqdm bar with loss, accuracy and tasks/s, averaged over this call's iterations so far."""
+    """A tqdm bar with loss, accuracy and tasks/s, averaged over this call's iterations so far.
+
+    Where stderr is no terminal, it says nothing but the engine.
+    """
 
     def on_start(self, training: Training) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(total=training.iterations, initial=training.iteration, desc="meta-train", unit="iteration")
+        done, total = training.iteration, training.iterations
+        self.bar = tqdm(total=total, initial=done, desc="meta-train", unit="iteration", disable=None)
         self.first, self.started = training.iteration, time.perf_counter()
-        tqdm.write(f"engine: {training.choice}", file=self.bar.fp)
+        tqdm.write(f"engine: {training.choice}", file=sys.stderr)
 
     def on_iteration(self, training: Training) -> None:
         recent = training.history[-20:]

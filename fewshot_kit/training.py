@@ -133,7 +133,7 @@ def meta_train(
         chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
         compile, unfold: compile the meta-gradient of `"vmap"`; run its convolutions as products of matrices.
         device: where to train; the algorithm is moved there. By default where it is.
-        progress, hooks: show a bar; what else watches the run.
+        progress, hooks: show a bar, where stderr is a terminal; what else watches the run.
 
     Raises:
         InputError: settings, data, model, device or run folder that cannot be used; a loss or gradient that is not

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -219,6 +220,26 @@ def test_doctor(cli):
     checks = json.loads(said.out)
     assert {"torch", "learn2learn", "data"} <= {check["name"] for check in checks}
     assert said.status == (0 if all(check["ok"] for check in checks) else 1)
+
+
+def test_quiet_leaves_the_result_and_nothing_else(cli, monkeypatch):
+    from fewshot_kit import commands
+
+    before = commands.meta_train
+
+    def warning(*args, **options):
+        print("a notice", file=sys.stderr)
+        return before(*args, **options)
+
+    monkeypatch.setattr(commands, "meta_train", warning)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    loud, still = cli(f"train {TINY} --run loud"), cli(f"train {TINY} --run still --quiet")
+    assert "a notice" in loud.err and "meta-train: 100%" in loud.err and "evaluate the test split" in loud.err
+    assert still == Said(0, loud.out.replace("loud", "still"), "")
+    for line in ("evaluate still --episodes 2", "list models", "cache", "list models --json"):
+        assert cli(f"{line} --quiet") == Said(0, cli(line).out, "")
+    assert "There is no run folder gone" in cli.refused("evaluate gone --quiet")
+    assert "There is no flag --quite. Did you mean '--quiet'?" in cli.refused("evaluate still --quite")
 
 
 def test_cache_says_where_and_clears_only_what_the_kit_wrote(cli):

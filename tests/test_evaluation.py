@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 
 import pytest
 import torch
@@ -164,9 +165,11 @@ def test_bad_input(change, said):
         evaluate(Centroids(noisy_net()), points(), **{**TASK, **change})
 
 
-def test_a_bar_on_request(capsys):
-    evaluate(Centroids(noisy_net()), points(), **TASK, episodes=2, progress=True)
-    assert "evaluate train" in capsys.readouterr().err
+def test_a_bar_on_request_where_there_is_a_terminal(capsys, monkeypatch):
+    for progress, tty in ((True, True), (True, False), (False, True)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda tty=tty: tty)
+        evaluate(Centroids(noisy_net()), points(), **TASK, episodes=2, progress=progress)
+        assert ("evaluate train" in capsys.readouterr().err) == (progress and tty)
 
 
 def images(channels, size=8):

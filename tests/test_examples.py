@@ -27,7 +27,11 @@ def run(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(0)  # for modules of the script's own
-            runpy.run_path(str(FOLDER / script), run_name="__main__")
+            try:
+                runpy.run_path(str(FOLDER / script), run_name="__main__")
+            except SystemExit as stopped:
+                if stopped.code:
+                    raise
         return capsys.readouterr().out
 
     return run
@@ -164,6 +168,17 @@ def test_own_images_of_a_folder_that_is_given(run, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         run("own_images.py", "--root", tmp_path / "many")
     assert "together" in capsys.readouterr().err
+
+
+def test_own_images_that_are_too_few_are_said_in_one_sentence(run, tmp_path, capsys):
+    draw = runpy.run_path(str(FOLDER / "own_images.py"))["draw_images"]
+    draw(tmp_path)
+    query = next((tmp_path / "queries").rglob("*.png"))
+    with pytest.raises(SystemExit, match="2"):
+        run("own_images.py", "--root", tmp_path / "new", "--support", tmp_path / "new", query)
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"own_images.py: The folder {tmp_path / 'new'} has 3 classes: too few to split")
+    assert err.endswith("needs no meta-training: give them to fewshot-kit adapt.\n") and err.count("\n") == 1
 
 
 def test_mini_imagenet_meta_lstm(run, data_root):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 
 import pytest
@@ -147,7 +148,13 @@ def test_hooks_are_called_in_order_and_let_go_on_errors():
     assert watch.seen == ["start", 1, "exit"]
 
 
-def test_the_bar_shows_loss_accuracy_and_speed(capsys):
+def test_no_bar_where_there_is_no_terminal(capsys):
+    train(centroids(), iterations=2, progress=True)
+    assert capsys.readouterr().err == "engine: loop on 1 worker (as asked for)\n"
+
+
+def test_the_bar_shows_loss_accuracy_and_speed(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     train(centroids(), iterations=2, progress=True)
     shown = capsys.readouterr().err
     assert "loss" in shown and "accuracy" in shown and "tasks/s" in shown

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from ..episodes import relabel
 from ..errors import InputError
 from .checks import check_arrays
-from .class_splits import FRACTIONS, by_fractions
+from .class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .data import Data, make_data
 from .images import from_any
 
@@ -56,7 +56,7 @@ def from_dataset(
     check_arrays(x, y, len(classes), name)  # before the split, so that messages count as the Dataset does
     parts = by_fractions(len(classes), fractions, seed, name)
     options = {"fractions": tuple(fractions), "seed": seed, "rotations": rotations}
-    return make_data(name, x, y, _names(dataset, classes), parts, options, rotations)
+    return make_data(name, x, y, _names(dataset, classes), parts, options, rotations, remedy=OTHERWISE)
 
 
 def labels_of(dataset: Any) -> list[Hashable] | None:

@@ -8,6 +8,7 @@ import torch
 
 from ..errors import InputError
 
+OTHERWISE = "lower ways, or share the classes out otherwise by fractions="  # where a split has too few
 FRACTIONS = (0.64, 0.16, 0.2)  # mini-ImageNet's 64, 16 and 20 classes of 100
 
 
@@ -32,8 +33,9 @@ def by_fractions(classes: int, fractions: Sequence[float], seed: int, name: str)
         )
     if classes < 4:
         raise InputError(
-            f"{name} has {classes} class{'es' * (classes != 1)}: too few to split into training and test classes; "
-            "at least 4 are needed."
+            f"{name} has {classes} class{'es' * (classes != 1)}: too few to split into training and test classes; at "
+            "least 4 are needed, to be shared out by fractions= or by folders train, val and test; a handful of "
+            "classes needs no meta-training: give them to fewshot-kit adapt."
         )
     test = min(max(2, round(fractions[2] * classes)), classes - 2)
     validation = round(fractions[1] * classes)

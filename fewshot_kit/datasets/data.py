@@ -39,12 +39,14 @@ def make_data(
     options: dict[str, Any],
     rotations: str = "none",
     transform: Transform | None = None,
+    remedy: str = Split.remedy,
 ) -> Data:
     """The data set whose training, validation and test classes are `parts`; only training is rotated.
 
     Args:
         x, y: every example `[N, ...]` and its class index `[N]`.
         parts: class indices of training, validation (may be empty) and test.
+        remedy: what the splits say to do where there are more ways than classes.
     """
     splits: list[Split | None] = []
     for word, part in zip(("training", "validation", "test"), parts, strict=True):
@@ -57,7 +59,9 @@ def make_data(
         named = [classes[index] for index in part]
         turned = rotations if word == "training" else "none"
         own = x.index_select(0, rows)  # half the time of x[rows]
-        splits.append(Split(own, number[y[rows]], named, f"the {word} split of {name}", turned, transform))
+        split = Split(own, number[y[rows]], named, f"the {word} split of {name}", turned, transform)
+        split.remedy = remedy
+        splits.append(split)
     train, validation, test = splits
     assert train is not None and test is not None
     return Data(name, train, validation, test, options)

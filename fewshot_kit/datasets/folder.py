@@ -11,9 +11,10 @@ from typing import Any
 from ..episodes import relabel
 from ..errors import InputError
 from ._registry import register
-from .class_splits import FRACTIONS, by_fractions
+from .class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .data import Data, make_data
 from .images import Transform, find_images, load_images
+from .split import Split
 from .store import cached, fingerprint
 
 SUBFOLDERS = (("train", "training"), ("val", "validation", "valid"), ("test",))
@@ -74,7 +75,9 @@ def folder(
         "fractions": tuple(fractions), "seed": seed, "rotations": rotations, "csv": csv,
         "crop": crop, "mean": transform.mean, "deviation": transform.deviation,
     }  # fmt: skip
-    return make_data(f"folder {base.name}", x, y, [str(name) for name in names], parts, options, rotations, transform)
+    remedy = OTHERWISE if len(groups) == 1 else Split.remedy
+    classes = [str(name) for name in names]
+    return make_data(f"folder {base.name}", x, y, classes, parts, options, rotations, transform, remedy)
 
 
 def read_csv(file: Path, base: Path) -> tuple[list[str], list[Path]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import io
 import os
 import re
+import shutil
+import sys
 import zipfile
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +70,39 @@ def load(
 
 
 def fetch(part: str, folder: Path) -> None:
-    """Download one part with torchvision (progress bar, checksum) into `folder/omniglot-py`."""
+    """Download one part with torchvision (progress bar, checksum) into `folder/omniglot-py`.
+
+    Raises:
+        InputError: it cannot be fetched; nothing is left of it then.
+    """
     datasets = compat.torchvision().datasets
+    # Its bar does not ask whether there is a terminal.
+    seen = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        datasets.Omniglot(str(folder), background=part == "images_background", download=True)
+        with _undone_on_failure(part, folder), seen:
+            folder.mkdir(parents=True, exist_ok=True)
+            datasets.Omniglot(str(folder), background=part == "images_background", download=True)
     except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # URLError and timeouts are OSErrors
         raise InputError(_absent(part, folder, f"downloading it failed: {first_line(error)}")) from None
+
+
+@contextlib.contextmanager
+def _undone_on_failure(part: str, folder: Path) -> Iterator[None]:
+    """Remove what a download that fails or is interrupted began: a part of the archive would be taken for all of it."""
+    base = folder / "omniglot-py"
+    made = [place for place in (base / part, base / f"{part}.zip", base, folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with contextlib.suppress(OSError):  # what is not there, and folders that hold something else by now
+                if place.name == part:
+                    shutil.rmtree(place)
+                elif place.is_dir():
+                    place.rmdir()
+                else:
+                    place.unlink()
+        raise
 
 
 def _absent(part: str, folder: Path, why: str) -> str:

@@ -38,6 +38,8 @@ class Split(Dataset[tuple[Tensor, int]]):
             is no square image.
     """
 
+    remedy = "lower ways"  # what to do where there are more ways than classes
+
     def __init__(
         self,
         x: Tensor,
@@ -109,10 +111,16 @@ class Split(Dataset[tuple[Tensor, int]]):
         if ways == 1:
             raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
+<<<<<<< HEAD
             raise InputError(f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; lower ways.")
         if dirichlet is not None:
             check_rate(dirichlet=dirichlet)
         need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
+=======
+            raise InputError(
+                f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; {self.remedy}."
+            )
+>>>>>>> helper-c
         counts = self._sampler.counts
         few = (counts < need).nonzero().flatten().tolist()
         if few:

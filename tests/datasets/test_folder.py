@@ -108,8 +108,20 @@ def test_missing_empty_and_small_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"needs more: missing a required argument: 'root'"):
         datasets.create("folder")
     class_folders(tmp_path, {"cat": 2, "dog": 2, "fox": 2})
-    with pytest.raises(InputError, match=r"has 3 classes: too few to split .* at least 4"):
+    with pytest.raises(InputError, match=r"has 3 classes: too few to split .* at least 4") as few:
         datasets.create("folder", root=str(tmp_path))
+    assert all(fix in str(few.value) for fix in ("fractions=", "folders train, val and test", "fewshot-kit adapt"))
+
+
+def test_more_ways_than_classes_names_what_can_be_changed(pets: Path, tmp_path: Path) -> None:
+    data = datasets.create("folder", root=str(pets), image_size=4)
+    said = "5 ways are more than the 2 classes of the test split of folder pets; lower ways"
+    with pytest.raises(InputError, match=rf"^{said}, or share the classes out otherwise by fractions=\.$"):
+        data.test.check(5, 1, 1)
+    datasets.create("folder", root=str(pets), image_size=4, fractions=(0.5, 0, 0.5)).test.check(5, 1, 1)
+    class_folders(tmp_path / "given", {"train/a": 2, "train/b": 2, "test/c": 2, "test/d": 2})
+    with pytest.raises(InputError, match=r"of the test split of folder given; lower ways\.$"):
+        datasets.create("folder", root=str(tmp_path / "given"), image_size=4).test.check(5, 1, 1)
 
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.2, 0.2), (1.2, -0.4, 0.2), (0.8, 0.2, 0.0)])

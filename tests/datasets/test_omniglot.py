@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 import urllib.error
 import zipfile
 from collections.abc import Callable
@@ -210,6 +211,43 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.startswith(f"Omniglot's images_background is not in {tmp_path / 'data'} (downloading it failed")
     assert "images_background.zip" in said and "--dataset glyphs" in said and "Name or service not known" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("stopped", [urllib.error.URLError("cut"), zipfile.BadZipFile("half"), KeyboardInterrupt()])
+@pytest.mark.parametrize("before", ["", "data/other.txt", "data/omniglot-py/images_evaluation.zip"])
+def test_a_failed_download_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: BaseException, before: str
+) -> None:
+    from fewshot_kit import compat
+
+    class Broken:
+        def __init__(self, root: str, background: bool, download: bool) -> None:
+            drawings = Path(root) / "omniglot-py" / "images_background" / "Futurama"
+            drawings.mkdir(parents=True)
+            (drawings.parent.parent / "images_background.zip").write_bytes(b"half")
+            raise stopped
+
+    if before:
+        (tmp_path / before).parent.mkdir(parents=True)
+        (tmp_path / before).write_bytes(b"mine")
+    there = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(compat.torchvision().datasets, "Omniglot", Broken)
+    with pytest.raises(KeyboardInterrupt if isinstance(stopped, KeyboardInterrupt) else InputError):
+        fetch("images_background", tmp_path / "data")
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_no_bar_of_a_download_where_there_is_no_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fewshot_kit import compat
+
+    monkeypatch.setattr(compat.torchvision().datasets, "Omniglot", lambda *_, **__: print("50%", file=sys.stderr))
+    fetch("images_background", tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fetch("images_background", tmp_path)
+    assert capsys.readouterr().err == "50%\n"
 
 
 def test_download_switched_off(tmp_path: Path) -> None:
