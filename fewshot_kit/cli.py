@@ -8,10 +8,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from . import __version__, commands
+from . import __version__, adapt_command, commands
 from .config import add_flags
 from .errors import InputError, KitError
 from .registry import closest
@@ -70,18 +71,36 @@ def build_parser() -> argparse.ArgumentParser:
     add_flags(evaluate, ["ways", "shots", "queries", "seed"], default="the run's")
     add_flags(evaluate, ["device"])
 
-    adapt = command("adapt", commands.adapt, "Adapt a run to your own images and classify others.")
-    adapt.add_argument("folder", metavar="RUN", help="run folder")
-    adapt.add_argument("support", metavar="SUPPORT_FOLDER", help="a folder of class folders of labelled images")
-    adapt.add_argument("query", metavar="QUERY", nargs="+", help="images to classify, or folders of images")
+    adapt = command("adapt", adapt_command.adapt, "Classify your own images, after a few labelled ones.")
+    adapt.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a run folder; a network with weights, as timm/NAME with --model-options weights=FILE; or a saved learner",
+    )
+    adapt.add_argument(
+        "images",
+        metavar="SUPPORT QUERY",
+        nargs="+",
+        help="a folder of class folders of labelled images (not with a saved learner), then the images to classify, or "
+        "folders of images",
+    )
     adapt.add_argument(
         "--batch-norm",
         metavar="POLICY",
-        help="as in evaluate, but where the run's is transductive the default is support, if the network allows it: "
+        help="as in evaluate, but where a run's is transductive the default is support, if the network allows it: "
         "each image is classified by itself",
     )
     adapt.add_argument("--save", metavar="FILE", help="keep the adapted learner in a file")
-    add_flags(adapt, ["algorithm_options"], default="the run's")
+    adapt.add_argument("--csv", metavar="FILE", help="write the predictions, with the probability of every class")
+    adapt.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help=f"the contact sheet, a PNG of every image with its prediction (default: {adapt_command.SHEET}; with "
+        "--json none)",
+    )
+    adapt.add_argument("--no-sheet", action="store_true", help="no contact sheet")
+    add_flags(adapt, ["algorithm"], default="auto, of a network; a run's is its own")
+    add_flags(adapt, ["algorithm_options", "model_options"], default="the run's, or the usual ones")
 
     listing = command("list", commands.list_names, "What there is by name.")
     listing.add_argument("kind", nargs="?", choices=["models", "algorithms", "datasets"], help="(default: all)")
@@ -128,7 +147,26 @@ def _run(argv: Sequence[str]) -> int:
         if arguments.quiet:  # bars, notices and warnings, other libraries' too; an error is said outside of this
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
+        stack.enter_context(_plain_warnings())
         return int(arguments.run_command(arguments))
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings are for people too: the sentence, without the place in the source."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning):
+            print(f"fewshot-kit: {message}", file=sys.stderr)
+        else:
+            before(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def without_traceback(run: Callable[[], int | None], *, name: str = "fewshot-kit", as_json: bool = False) -> int:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from . import algorithms, datasets, models
-from .adaptation import adapt as adapt_to_task
+from .adapt_command import depends_on_the_batch
 from .adaptation import with_options
 from .algorithms import Algorithm
-from .algorithms.layers import batch_norms
 from .checkpoints import load, read_config, record_results, state_path
 from .config import TrainConfig, fitting, from_file, from_run, given, merged
 from .errors import InputError
@@ -94,7 +93,7 @@ def _create(room: Any, name: str, options: dict[str, Any], **more: Any) -> Any:
 
 def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bool) -> list[Evaluation]:
     """The run's own batch-norm policy first; then, where it makes a difference, the inductive one beside it."""
-    policies = [None, "support"] if _depends_on_the_batch(algorithm) else [None]
+    policies = [None, "support"] if depends_on_the_batch(algorithm) else [None]
     return [
         evaluate_on(
             algorithm,
@@ -110,12 +109,6 @@ def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bo
         )
         for policy in policies
     ]
-
-
-def _depends_on_the_batch(algorithm: Algorithm) -> bool:
-    """Whether query images are normalised together, and the network would allow for another policy."""
-    stored = [layer.running_mean is not None for layer in batch_norms(algorithm.model).values()]
-    return bool(stored) and all(stored) and getattr(algorithm, "batch_norm", None) == "transductive"
 
 
 def _brief(tested: Evaluation) -> dict[str, Any]:
@@ -155,41 +148,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def _replace_options(algorithm: Algorithm, options: dict[str, Any]) -> None:
     check_options(type(algorithm), options, type(algorithm).__name__)
     with_options(algorithm, **options)
-
-
-def adapt(arguments: argparse.Namespace) -> int:
-    """Adapt a run to a folder of labelled images and classify other images."""
-    recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
-    if recorded is None:
-        raise InputError(
-            f"{arguments.folder} was not trained on image files, so it records no transform for yours; "
-            "adapt it in Python: adapt(RUN, (x, y))."
-        )
-    transform = datasets.Transform(**recorded)
-    algorithm = load(arguments.folder)
-    policy = arguments.batch_norm or ("support" if _depends_on_the_batch(algorithm) else None)
-    changes = {"batch_norm": policy} if policy else {}
-    _replace_options(algorithm, changes | given(arguments).get("algorithm_options", {}))
-    paths = [path for query in arguments.query for path in datasets.images_at(query)]
-    query = datasets.load_images(paths, transform)
-    x, labels, _ = datasets.load_image_folder(arguments.support, transform)
-    if transform.mean:
-        query, x = transform.scaled(query), transform.scaled(x)
-    learner = adapt_to_task(algorithm, (x, labels))
-    probabilities = learner.predict_proba(query)
-    if arguments.save:
-        learner.save(arguments.save)
-    found = [
-        (str(path), label, round(float(row.max()), 4))
-        for path, label, row in zip(paths, learner.predict(query), probabilities, strict=True)
-    ]
-    if arguments.json:
-        predictions = [dict(zip(("image", "label", "probability"), one, strict=True)) for one in found]
-        print(json.dumps({"classes": learner.classes, "predictions": predictions}))
-    else:
-        for path, label, probability in found:
-            print(f"{path}: {label} ({100 * probability:.1f} %)")
-    return 0
 
 
 def list_names(arguments: argparse.Namespace) -> int:

@@ -111,16 +111,12 @@ class Split(Dataset[tuple[Tensor, int]]):
         if ways == 1:
             raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
-<<<<<<< HEAD
-            raise InputError(f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; lower ways.")
-        if dirichlet is not None:
-            check_rate(dirichlet=dirichlet)
-        need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
-=======
             raise InputError(
                 f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; {self.remedy}."
             )
->>>>>>> helper-c
+        if dirichlet is not None:
+            check_rate(dirichlet=dirichlet)
+        need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
         counts = self._sampler.counts
         few = (counts < need).nonzero().flatten().tolist()
         if few:
