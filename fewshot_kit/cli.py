@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from . import __version__, adapt_command, commands
-from .config import add_flags
+from .config import add_flags, one_by_one
 from .errors import InputError, KitError
 from .registry import closest
 from .values import number, whole
@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    arguments, rest = build_parser().parse_known_args(argv)
+    arguments, rest = build_parser().parse_known_args(one_by_one(argv))
     if rest:
         parser = arguments.parser
         unknown = [word.split("=")[0] for word in rest if word.startswith("-")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,11 +98,29 @@ def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None, d
         kind, metavar = PARSERS.get(str(setting.type), (str, "NAME"))
         if setting.type == "bool":
             many: dict[str, Any] = {"action": "store_true"}
-        elif name.endswith("_options"):
-            many = {"type": option, "nargs": "+", "action": "extend", "metavar": "NAME=VALUE"}
+        elif name.endswith("_options"):  # `one_by_one` gives each its flag
+            many = {"type": option, "nargs": 1, "action": "extend", "metavar": "NAME=VALUE ..."}
         else:
             many = {"type": kind, "metavar": metavar}
         parser.add_argument(flag, default=argparse.SUPPRESS, help=text, **many)
+
+
+def one_by_one(argv: Sequence[str]) -> list[str]:
+    """`--model-options a=1 b=2 photos/` -> `--model-options a=1 --model-options b=2 photos/`.
+
+    argparse would take the files after such a flag for options. A word without `=` that is a file or folder ends them.
+    """
+    found: list[str] = []
+    flag = None
+    for number, word in enumerate(argv):
+        if word.startswith("-"):
+            flag = word if word.endswith("-options") else None
+        elif flag is not None and "=" not in word and os.path.exists(word):
+            flag = None
+        elif flag is not None and argv[number - 1] != flag:
+            found.append(flag)
+        found.append(word)
+    return found
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -61,9 +61,10 @@ def read_examples(x: Any, transform: Transform | None, channels: int | None) -> 
     Arrays of images may be `[N, H, W]`, `[N, H, W, C]` or `[N, C, H, W]`, and lists of them need not be of one size.
     Tensors have torch's order, `[N, C, H, W]`.
 
-    With a transform, Pillow images and uint8 images go through it exactly as their files would. So do float images
-    whose values all lie in [0, 1], rounded to 8 bits; those that have the network's channels and size already are only
-    normalised. Where one float lies outside, all are taken as prepared by the caller and left alone.
+    With a transform, Pillow images and uint8 images go through it exactly as their files would; but uint8 tensors of
+    its channels and size are taken as what `datasets.load_images` made of files, and only normalised. Float images
+    whose values all lie in [0, 1] go through it rounded to 8 bits; those that have the network's channels and size
+    already are only normalised. Where one float lies outside, all are taken as prepared by the caller and left alone.
 
     Without a transform, uint8 images are scaled to [0, 1] and floats stay as they are.
 

@@ -65,6 +65,8 @@ def prepared(found: Array | Sequence[Any], transform: Transform) -> Tensor:
     """Examples -> what a network sees of them after its transform, `[N, C, H, W]`. Arguments and errors as above."""
     if not len(found):
         return torch.empty(0, *transform.shape)
+    if isinstance(found, Tensor) and found.dtype == torch.uint8 and tuple(found.shape[1:]) == transform.shape:
+        return transform.scaled(found.cpu())  # decoded already, as `load_images` and a data set do
     if isinstance(found, Tensor | np.ndarray):
         if found.ndim == 3:
             _refuse_one_image(found, transform.channels)

@@ -169,14 +169,20 @@ def test_adapt_classifies_a_persons_own_images(cli, run):
     ink = Image.open("own/large/0.png").point(lambda value: 255 - value)  # opaque where there is ink
     Image.merge("RGBA", [*Image.new("RGB", ink.size).split(), ink]).save("clear.png")
     out = cli.good("adapt run own photo.jpg clear.png own --algorithm-options steps=20")
-    assert len(out.splitlines()) == 11 and out.startswith("photo.jpg: small (") and "\nclear.png: large (" in out
-    assert out.splitlines()[-1].startswith("own/small/2.png: small (")
+    head, *rows = out.splitlines()
+    assert head.split() == ["image", "label", "probability", "then"]
+    assert [row.split()[:2] for row in rows[:2] + rows[10:11]] == [
+        ["photo.jpg", "small"], ["clear.png", "large"], ["own/small/2.png", "small"],
+    ]  # fmt: skip
+    assert [row.split(":")[0] for row in rows[11:]] == ["Taken", "Accuracy to expect", "Sheet"]
+    assert Image.open("predictions.png").format == "PNG"
 
     found = json.loads(
         cli.good("adapt run own photo.jpg own/middle --algorithm-options steps=20 --save kept/one --json")
     )
     assert found["classes"] == ["large", "middle", "small"] and len(found["predictions"]) == 4
-    assert set(found["predictions"][0]) == {"image", "label", "probability"}
+    assert set(found["predictions"][0]) == {"image", "label", "probability", "probabilities"}
+    assert found["written"] == {"learner": "kept/one"} and found["expected"]["held_out"] == 9
     queries = [Path(one["image"]) for one in found["predictions"]]
     x = datasets.load_images(queries, datasets.Transform(14, invert=True))
     learner = Learner.load("kept/one")
@@ -201,7 +207,7 @@ def test_adapt_a_run_of_colour_images_from_a_folder(cli):
     write_images(Path("data"), {f"class{index}": 4 for index in range(8)}, size=(24, 20))
     options = "--dataset folder --dataset-options root=data image_size=16 --ways 2 --model-options hidden=4"
     cli.good(f"train {options} --iterations 1 --meta-batch 1 --queries 1 --test-queries 1 --test-episodes 2 --run own")
-    assert cli.good("adapt own data/.. data/class0/0.png").startswith("data/class0/0.png: data (")
+    assert cli.good("adapt own data/.. data/class0/0.png").splitlines()[1].split()[:2] == ["data/class0/0.png", "data"]
     found = json.loads(cli.good("evaluate own --split train --episodes 2 --json"))
     assert found["split"] == "the training split of folder data" and found["queries"] == 1
 

@@ -130,7 +130,7 @@ def test_damaged_training_images_are_named(cli):
 def test_commands_and_kinds(cli):
     said = cli.refused("evalute run")
     assert "COMMAND cannot be 'evalute', only train, evaluate, adapt, list, cache, doctor. Did you mean 'ev" in said
-    assert "the following arguments are required: SUPPORT_FOLDER, QUERY." in cli.refused("adapt run")
+    assert "the following arguments are required: SUPPORT QUERY." in cli.refused("adapt run")
     assert "kind cannot be 'model', only models, algorithms, datasets. Did you mean 'models'?" in cli.refused(
         "list model"
     )

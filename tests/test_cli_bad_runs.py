@@ -23,8 +23,10 @@ def run(tmp_path) -> Path:
 def test_runs_that_cannot_be_used(cli, run):
     Path("empty").mkdir()
     lines = ["evaluate {} --episodes 2", "adapt {} run run", "train --run {} --resume"]
+    assert "There is no run folder, learner or network 'gone'." in cli.refused("adapt gone run run")
     for line in lines:
-        assert "There is no run folder gone; check the path" in cli.refused(line.format("gone"))
+        if not line.startswith("adapt"):
+            assert "There is no run folder gone; check the path" in cli.refused(line.format("gone"))
         assert "empty has no config.yaml: it is no run folder, or never reached" in cli.refused(line.format("empty"))
     last, best = (run / "checkpoints" / f"{which}.safetensors" for which in ("last", "best"))
     whole = best.read_bytes()
@@ -74,7 +76,7 @@ def test_evaluate(cli, run):
     for flags, expected in EVALUATE.items():
         assert expected in cli.refused(f"evaluate run --episodes 2 {flags}")
     assert "1 way leaves nothing to tell apart" in cli("evaluate run --episodes 2 --ways 1").err
-    assert "argument --algorithm-options: 'run' is no option" in cli.refused("evaluate --algorithm-options steps=2 run")
+    assert "argument --algorithm-options: 'rum' is no option" in cli.refused("evaluate --algorithm-options steps=2 rum")
 
 
 def test_adapt(cli, run):
@@ -83,6 +85,7 @@ def test_adapt(cli, run):
     Path("bare").mkdir()
     Path("own/large/notes.txt").write_text("not an image, and passed over")
     image = "own/small/0.png"
+    assert "There is nothing to classify: name images or folders of images after own." in cli.refused("adapt run own")
     assert "There is no image gone.png." in cli.refused("adapt run own gone.png")
     assert "There is no folder gone." in cli.refused(f"adapt run gone {image}")
     assert "The folder bare has no images in class folders" in cli.refused(f"adapt run bare {image}")
@@ -92,7 +95,7 @@ def test_adapt(cli, run):
     content = Path("own/small/1.png").read_bytes()
     for damaged in (content[:-60], b"\x89PNG", b"", b"text"):
         Path("own/small/1.png").write_bytes(damaged)
-        for line in (f"adapt run own {image}", "adapt run many own/small/1.png"):
+        for line in (f"adapt run own {image}", "adapt run own own/small/1.png"):
             assert "The image own/small/1.png cannot be read (" in cli.refused(line)
 
 

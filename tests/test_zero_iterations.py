@@ -123,4 +123,4 @@ def test_from_the_command_line(cli):
     tested = json.loads(cli.good("evaluate zero --episodes 4 --json"))
     assert tested == found["test"][0]
     write_images(Path("own"), {"small": 2, "large": 2})
-    assert len(cli.good("adapt zero own own").splitlines()) == 4
+    assert len(json.loads(cli.good("adapt zero own own --json"))["predictions"]) == 4
