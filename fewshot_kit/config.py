@@ -112,12 +112,12 @@ def one_by_one(argv: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     flag = None
-    for number, word in enumerate(argv):
+    for place, word in enumerate(argv):
         if word.startswith("-"):
             flag = word if word.endswith("-options") else None
         elif flag is not None and "=" not in word and os.path.exists(word):
             flag = None
-        elif flag is not None and argv[number - 1] != flag:
+        elif flag is not None and argv[place - 1] != flag:
             found.append(flag)
         found.append(word)
     return found
