@@ -60,7 +60,10 @@ def test_every_kind_of_image_gives_the_pixels_of_its_file(tmp_path: Path, transf
         "read-only and reversed": np.flip(np.flip(first, 0).copy(), 0),
     }
     if first.shape[1:] == transform.shape:  # a uint8 tensor of the network's own size has been decoded for it
-        assert torch.equal(read_examples(kinds.pop("tensor"), transform, 3), transform.scaled(torch.tensor(first)))
+        for kind in ("tensor", "list of tensors"):
+            assert torch.equal(read_examples(kinds.pop(kind), transform, 3), transform.scaled(torch.tensor(first))), (
+                kind
+            )
     if shape[:2] != (8, 8):  # floats of the network's own size are not cropped
         kinds |= {
             "floats": pixels / 255,
