@@ -45,6 +45,8 @@ def train(arguments: argparse.Namespace) -> int:
         model = _create(models, config.model, fitted | config.model_options)
     with default_draws(config.seed, "algorithm"):  # for modules of its own
         algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
+    if going_on and "batch_norm" not in config.algorithm_options:  # what it takes by itself may depend on the weights
+        setattr(algorithm, "batch_norm", read_config(folder).get("batch_norm"))  # noqa: B010
     data.test.check(config.test_ways or config.ways, config.shots, config.test_queries)
     training = meta_train(
         algorithm,

@@ -48,7 +48,8 @@ def said_by(label: str, pretrained: bool | str = False) -> Iterator[None]:
         if isinstance(error, TypeError) and "keyword argument" in str(error):
             raise
         how = f" with pretrained={pretrained!r}" if pretrained else ""
-        offline = pretrained and isinstance(error, OSError)
+        # httpx, which the hub's library uses, has errors that are no OSError.
+        offline = pretrained and (isinstance(error, OSError) or type(error).__module__.startswith("http"))
         fix = "; get online once, or give a file of weights instead, as weights=FILE" if offline else ""
         raise InputError(
             f"The model '{label}' cannot be made{how} ({type(error).__name__}: {first_line(error)}){fix}."

@@ -53,7 +53,7 @@ def from_hub(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     check_reachable(huggingface_hub.constants.ENDPOINT)
     cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
     folder = f"models--{repository.replace('/', '--')}"
-    with _no_trace(cache / ".locks" / folder), _no_trace(cache / folder):
+    with _no_trace(cache / "CACHEDIR.TAG", cache / ".locks" / folder, cache / folder):
         yield {}
 
 
@@ -71,16 +71,18 @@ def check_reachable(url: str) -> None:
 
 
 @contextlib.contextmanager
-def _no_trace(folder: Path) -> Iterator[None]:
-    """Where something fails inside, a folder that was not there goes, and the empty ones above it that were not."""
-    above = [path for path in folder.parents if not path.exists()]
-    new = not folder.exists()
+def _no_trace(*paths: Path) -> Iterator[None]:
+    """Where something fails inside, what was not there of these goes, and what folders above it are left empty."""
+    new = [path for path in paths if not path.exists()]
+    above = [folder for path in paths for folder in path.parents if not folder.exists()]
     try:
         yield
     except BaseException:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
-        for path in above:
+        for path in new:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+        for folder in above:
             with contextlib.suppress(OSError):  # not empty: of use to somebody else
-                path.rmdir()
+                folder.rmdir()
         raise
