@@ -6,8 +6,11 @@ import argparse
 import dataclasses
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from . import algorithms, datasets, models
 from .adaptation import adapt as adapt_to_task
@@ -19,6 +22,7 @@ from .config import TrainConfig, fitting, from_file, from_run, given, merged
 from .errors import InputError
 from .evaluation import Evaluation
 from .evaluation import evaluate as evaluate_on
+from .likeness import Statistics, shorter_sides, unlike
 from .profiling import Profiler
 from .recipes import options_of
 from .recorder import TestPlan
@@ -137,7 +141,8 @@ def _replace_options(algorithm: Algorithm, options: dict[str, Any]) -> None:
 
 def adapt(arguments: argparse.Namespace) -> int:
     """Adapt a run to a folder of labelled images and classify other images."""
-    recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
+    data = read_config(arguments.folder).get("data") or {}
+    recorded = data.get("transform")
     if recorded is None:
         raise InputError(
             f"{arguments.folder} was not trained on image files, so it records no transform for yours; "
@@ -150,7 +155,9 @@ def adapt(arguments: argparse.Namespace) -> int:
     _replace_options(algorithm, changes | given(arguments).get("algorithm_options", {}))
     paths = [path for query in arguments.query for path in datasets.images_at(query)]
     query = datasets.load_images(paths, transform)
-    x, labels, _ = datasets.load_image_folder(arguments.support, transform)
+    x, labels, labelled = datasets.load_image_folder(arguments.support, transform)
+    if data.get("statistics"):
+        _warn_of_unlike(data["statistics"], {"support images": (x, labelled), "images to classify": (query, paths)})
     learner = adapt_to_task(algorithm, (x, labels))
     probabilities = learner.predict_proba(query)
     if arguments.save:
@@ -166,6 +173,15 @@ def adapt(arguments: argparse.Namespace) -> int:
         for path, label, probability in found:
             print(f"{path}: {label} ({100 * probability:.1f} %)")
     return 0
+
+
+def _warn_of_unlike(recorded: dict[str, float], images: dict[str, tuple[Tensor, list[Path]]]) -> None:
+    """One line on stderr where some of these are nothing like what the run was trained on."""
+    for what, (x, paths) in images.items():
+        why = unlike(x, Statistics(**recorded), shorter_sides(paths))
+        if why:
+            print(f"warning: the {what} are nothing like what the run was trained on: {why}.", file=sys.stderr)
+            return
 
 
 def list_names(arguments: argparse.Namespace) -> int:

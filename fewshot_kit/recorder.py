@@ -136,11 +136,13 @@ class TestPlan(Hooks):
 
 
 def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
-    """A configuration less what may change on resuming: where the data lies on this machine, what the test will be,
-    and the iterations, unless the schedule of rates that were used already depends on them."""
+    """A configuration less what may change on resuming: where the data lies and what was measured of it, what the
+    test will be, and the iterations, unless the schedule of rates that were used already depends on them."""
     config = copy.deepcopy(config)
     config.pop("test", None)
     if grows:
         config["training"].pop("iterations", None)
-    config.get("data", {}).get("options", {}).pop("root", None)
+    data = config.get("data", {})
+    data.get("options", {}).pop("root", None)
+    data.pop("statistics", None)  # runs of earlier versions have none
     return config
