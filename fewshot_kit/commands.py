@@ -156,12 +156,12 @@ def adapt(arguments: argparse.Namespace) -> int:
     paths = [path for query in arguments.query for path in datasets.images_at(query)]
     query = datasets.load_images(paths, transform)
     x, labels, labelled = datasets.load_image_folder(arguments.support, transform)
-    if data.get("statistics"):
-        _warn_of_unlike(data["statistics"], {"support images": (x, labelled), "images to classify": (query, paths)})
     learner = adapt_to_task(algorithm, (x, labels))
     probabilities = learner.predict_proba(query)
     if arguments.save:
         learner.save(arguments.save)
+    if data.get("statistics"):
+        _warn_of_unlike(data["statistics"], {"support images": (x, labelled), "images to classify": (query, paths)})
     found = [
         (str(path), label, round(float(row.max()), 4))
         for path, label, row in zip(paths, learner.predict(query), probabilities, strict=True)

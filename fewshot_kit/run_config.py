@@ -49,8 +49,9 @@ def _recipe(made: Any) -> dict[str, Any]:
 def _statistics(split: Any) -> dict[str, Any]:
     """Of images only, for `likeness.unlike`."""
     x = getattr(split, "x", None)
-    images = isinstance(x, Tensor) and x.dtype == torch.uint8 and x.dim() == 4
-    return {"statistics": plain(measured(x))} if images else {}
+    if isinstance(x, Tensor) and x.dtype == torch.uint8 and x.dim() == 4:
+        return {"statistics": plain(measured(x))}
+    return {}
 
 
 def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | None = None) -> dict[str, Any]:
