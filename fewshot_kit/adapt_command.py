@@ -17,6 +17,7 @@ from .algorithms.layers import batch_norms
 from .checkpoints import load, read_config
 from .config import given
 from .errors import InputError
+from .likeness import MOST, Statistics, shorter_sides, unlike
 from .predictions import Prediction, collect, printable, table, to_json, write_csv
 from .registry import closest
 from .seeds import default_draws
@@ -42,6 +43,8 @@ def adapt(arguments: argparse.Namespace) -> int:
             raise InputError(f"There is nothing to classify: name images or folders of images after {support}.")
         learner = _of_run(arguments) if Path(source).is_dir() else _of_network(arguments)
     paths = [path for query in queries for path in datasets.images_at(query)]
+    if support is not None and Path(source).is_dir():
+        _warn_of_unlike(source, {"support images": datasets.find_images(support)[1], "images to classify": paths})
     found = collect(paths, learner.classes or [], learner.predict_proba(paths))
     _say(arguments, learner, found, support)
     return 0
@@ -62,6 +65,20 @@ def _of_run(arguments: argparse.Namespace) -> Learner:
     check_options(type(algorithm), options, type(algorithm).__name__)
     with_options(algorithm, **options)
     return adapt_to_task(algorithm, arguments.images[0], transform=datasets.Transform(**recorded))
+
+
+def _warn_of_unlike(run: str, images: dict[str, list[Path]]) -> None:
+    """One line on stderr where some of these are nothing like what the run was trained on."""
+    data = read_config(run)["data"]
+    if not data.get("statistics"):
+        return
+    for what, paths in images.items():
+        some = paths[:: -(-len(paths) // MOST)]
+        x = datasets.load_images(some, datasets.Transform(**data["transform"]))
+        why = unlike(x, Statistics(**data["statistics"]), shorter_sides(some))
+        if why:
+            print(f"fewshot-kit: The {what} are nothing like what the run was trained on: {why}.", file=sys.stderr)
+            return
 
 
 def _of_network(arguments: argparse.Namespace) -> Learner:

@@ -136,8 +136,8 @@ class TestPlan(Hooks):
 
 
 def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
-    """A configuration less what may change on resuming: where the data lies on this machine, what the test will be,
-    and the iterations, unless the schedule of rates that were used already depends on them."""
+    """A configuration less what may change on resuming: where the data lies and what was measured of it, what the
+    test will be, and the iterations, unless the schedule of rates that were used already depends on them."""
     config = copy.deepcopy(config)
     config.pop("test", None)
     if grows:
@@ -146,4 +146,5 @@ def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
     data.get("options", {}).pop("root", None)
     if data.get("transform"):  # that of an older run says nothing of what it could not do
         data["transform"] = plain(datasets.Transform(image_size=1)) | data["transform"]
+    data.pop("statistics", None)  # runs of earlier versions have none
     return config

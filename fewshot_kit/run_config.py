@@ -7,8 +7,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from .algorithms import Algorithm
 from .errors import InputError, first_line
+from .likeness import measured
 from .storage import write_bytes
 
 CONFIG_VERSION = 1
@@ -42,8 +46,16 @@ def _recipe(made: Any) -> dict[str, Any]:
     return described
 
 
+def _statistics(split: Any) -> dict[str, Any]:
+    """Of images only, for `likeness.unlike`."""
+    x = getattr(split, "x", None)
+    if isinstance(x, Tensor) and x.dtype == torch.uint8 and x.dim() == 4:
+        return {"statistics": plain(measured(x))}
+    return {}
+
+
 def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The content of `config.yaml`: model, algorithm, data set (with its transform and class names) and training."""
+    """The content of `config.yaml`: model, algorithm, data set (transform, statistics, class names) and training."""
     config: dict[str, Any] = {
         "version": CONFIG_VERSION,
         "algorithm": _recipe(algorithm),
@@ -56,6 +68,7 @@ def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | 
         config["data"] = _recipe(data) | {
             "example_shape": plain(getattr(data.train, "example_shape", None)),
             "transform": plain(getattr(data, "transform", None)),
+            **_statistics(data.train),
             "classes": {name: [str(c) for c in split.classes] for name, split in splits.items() if split is not None},
         }
     if training:

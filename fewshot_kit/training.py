@@ -173,7 +173,7 @@ def meta_train(
             running |= {name: recorded.get(name, value) for name, value in unsaid.items()}
     with kept_modes(algorithm):
         if not resume or not state_path(run or "").exists():  # new, or killed before its first checkpoint
-            algorithm.eval().begin(data.train)
+            algorithm.eval().begin(data.train, iterations)
         algorithm.train()
         unmeasured = running["engine"] == "auto" and not iterations
         choice = engines.usual(algorithm, batch) if unmeasured else engines.choose(algorithm, batch, **running)
@@ -197,6 +197,8 @@ def meta_train(
     if run is not None:
         recorder = Recorder(run, describe(algorithm, data, settings))
         (recorder.resume if resume else recorder.begin)(training)
+        if resume and recorded.get("iterations") == 0 and iterations:  # what was to stay as it is is trained after all
+            algorithm.begin(data.train, iterations)
         watching.append(recorder)
 
     started = time.perf_counter()

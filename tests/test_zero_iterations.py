@@ -28,8 +28,15 @@ class Told(Centroids):
         super().__init__(noisy_net())
         self.told: list[tuple[str, bool]] = []
 
-    def begin(self, split):
-        self.told.append((split.name, self.training))
+    def begin(self, split, iterations):
+        self.told.append((split.name, iterations, self.training))
+
+
+class Meaning(SimpleShot):
+    """Takes the base mean in any case."""
+
+    def begin(self, split, iterations):
+        super().begin(split, 0)
 
 
 def frozen() -> SimpleShot:
@@ -80,7 +87,7 @@ def test_begin_comes_once_and_not_again_on_resuming(tmp_path):
     for iterations in (0, 3):
         algorithm = Told()
         train(algorithm, iterations=iterations)
-        assert algorithm.told == [("train", False)] and algorithm.training
+        assert algorithm.told == [("train", iterations, False)] and algorithm.training
     with pytest.raises(Killed):
         train(Told(), iterations=3, run=tmp_path, hooks=[KillAt(2)])
     resumed = Told()
@@ -88,19 +95,28 @@ def test_begin_comes_once_and_not_again_on_resuming(tmp_path):
     assert resumed.told == []
     state_path(tmp_path).unlink()  # as if it had been killed before its first checkpoint
     train(resumed, iterations=3, run=tmp_path, resume=True)
-    assert resumed.told == [("train", False)]
+    assert resumed.told == [("train", 3, False)]
 
 
 @pytest.mark.parametrize("settings", [{"engine": "loop", "workers": 2}, {"engine": "vmap"}, {"engine": "auto"}])
 def test_what_begin_found_is_trained_with_and_kept(tmp_path, settings):
-    algorithm = SimpleShot(noisy_net())
+    algorithm = Meaning(noisy_net())
     train(algorithm, iterations=5, run=tmp_path, **settings)
     mean = algorithm.base_mean.clone()
-    resumed = SimpleShot(noisy_net())
+    resumed = Meaning(noisy_net())
     train(resumed, iterations=6, run=tmp_path, resume=True, engine="auto")
     assert mean.shape == (16,) and mean.any() and torch.equal(resumed.base_mean, mean)
     kept = read(state_path(tmp_path))[0]
     assert any(torch.equal(value, mean) for name, value in kept.items() if name.endswith("base_mean"))
+
+
+def test_a_base_mean_is_forgotten_where_the_features_move(tmp_path):
+    first = SimpleShot(noisy_net())
+    train(first, iterations=0, run=tmp_path)
+    assert first.base_mean.any()
+    again = SimpleShot(noisy_net())
+    train(again, iterations=2, run=tmp_path, resume=True)
+    assert not again.base_mean.numel()
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

@@ -102,7 +102,7 @@ def _easyfsl() -> list[tuple[str, str, bool, Solve]]:
     compat.torchvision()  # which it imports
     from easyfsl import methods
 
-    names = ("SimpleShot", "PrototypicalNetworks", "BD_CSPN", "LaplacianShot", "TIM", "PTMAP")
+    names = ("SimpleShot", "PrototypicalNetworks", "BDCSPN", "LaplacianShot", "TIM", "PTMAP")
     transductive = names[2:]
     found: list[tuple[str, str, bool, Solve]] = []
     for name in names:

@@ -15,24 +15,24 @@ def page(results: Results) -> str:
             "# A trained network and a few photos",
             "",
             "Written by `python benchmarks/few_photos.py`; every figure is read from results.json, beside this.",
-            f"{results['weights']}; photos: {results['data']}, {results['episodes']} episodes, 5-way, 15 queries a class. "
-            "**The network has seen these classes**: the figures compare heads, and stand beside no figure of a network "
-            "trained from scratch.",
-            "Everybody gets the same features of the same photos in the same episodes, in one run: mean accuracy in %, "
-            "the half width of its 95% interval, and the median milliseconds of an episode "
+            f"{results['weights']}; photos: {results['data']}, {results['episodes']} episodes, 5-way, 15 queries a "
+            "class. **The network has seen these classes**: the figures compare heads, and stand beside no figure of a "
+            "network trained from scratch.",
+            "Everybody gets the same features of the same photos in the same episodes, in one run: mean accuracy in "
+            "%, the half width of its 95% interval, and the median milliseconds of an episode "
             f"({machine['threads']} thread of {machine['processor']}, {machine['date']}).",
             "",
             *_heads(results),
             "",
-            "Transductive methods look at all queries of a task together. Under Dirichlet(2) the queries' classes are as "
-            "unbalanced as in alpha-TIM's paper, and methods that suppose them balanced fall.",
+            "Transductive methods look at all queries of a task together. Under Dirichlet(2) the queries' classes are "
+            "as unbalanced as in alpha-TIM's paper, and methods that suppose them balanced fall.",
             "",
             "![Accuracy of every head](heads.png)",
             "",
             "## What a learner expects to be right",
             "",
-            "`learner.expected` of ridge regression, told by its support set alone, beside the truth; and how often its "
-            "95% interval held the accuracy on the episode's 75 queries.",
+            "`learner.expected` of ridge regression, told by its support set alone, beside the truth; and how often "
+            "its 95% interval held the accuracy on the episode's 75 queries.",
             "",
             "| shots | expected | true | interval held |",
             "|---|---|---|---|",
@@ -43,8 +43,8 @@ def page(results: Results) -> str:
             "",
             "## The whole network on photos",
             "",
-            "`adapt(network, photos)`, embedding and queries included; the other algorithms by name, without options, on "
-            "one task.",
+            "`adapt(network, photos)`, embedding and queries included; the other algorithms by name, without options, "
+            "on one task.",
             "",
             "| shots | | tasks | accuracy | seconds a task | it said |",
             "|---|---|---|---|---|---|",

@@ -64,10 +64,11 @@ class Algorithm(nn.Module):
         """
         return by_folds(lambda x, y, held: self.predict(self.adapt(x, y), held), x, y)
 
-    def begin(self, split: Any) -> None:
-        """Called once with the training split, before the first meta-update; nothing to do, by default.
+    def begin(self, split: Any, iterations: int) -> None:
+        """Called once, before the first meta-update, with the training split and how many meta-updates are to come.
 
-        What is taken from it, such as the mean of its features, belongs into a buffer.
+        Nothing to do, by default. What is taken from the split, such as the mean of its features, belongs into a
+        buffer.
         """
 
     @property

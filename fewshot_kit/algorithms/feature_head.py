@@ -22,8 +22,8 @@ class FeatureHead(Metric):
     """A subclass fits a classifier to the embeddings of a support set (`fit`) and scores those of queries (`score`).
 
     Embeddings are centred on the mean of the base classes, where it is known (`begin` takes it from the training
-    split), and L2-normalised: what makes almost any head better (Wang et al., "SimpleShot", 2019). The state of a task
-    is `{"fitted": what `fit` gave, "statistics"}`.
+    split of a frozen network), and L2-normalised: what makes almost any head better (Wang et al., "SimpleShot", 2019).
+    The state of a task is `{"fitted": what `fit` gave, "statistics"}`.
 
     Args:
         model: as in `Metric`; `nn.Identity()` where the examples are features already.
@@ -100,8 +100,14 @@ class FeatureHead(Metric):
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""
         return self.score(state["fitted"], self.normalised(self.embed_query(x, state["statistics"])))
 
-    def begin(self, split: Any) -> None:
-        """Take the mean of the training classes' embeddings, over at most 1,000 examples spread over the split."""
+    def begin(self, split: Any, iterations: int) -> None:
+        """Take the mean of the training classes' embeddings, over at most 1,000 examples spread over the split.
+
+        With meta-updates to come the embeddings are going to move, and no mean is known.
+        """
+        if iterations:
+            self.base_mean = self.base_mean.new_empty(0)
+            return
         every = max(1, len(split) // 1000)
         x = torch.stack([split[index][0] for index in range(0, len(split), every)])
         with torch.no_grad():

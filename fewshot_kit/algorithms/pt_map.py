@@ -61,7 +61,7 @@ class PTMAP(TransductiveHead):
         if self.rate > 1:
             raise InputError(f"rate is {self.rate}; it must be at most 1, where the class means move all the way.")
 
-    def begin(self, split: Any) -> None:
+    def begin(self, split: Any, iterations: int) -> None:
         """Nothing: no mean is subtracted."""
 
     def normalised(self, embedded: Tensor) -> Tensor:

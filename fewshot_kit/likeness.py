@@ -1,0 +1,96 @@
+"""Whether images are like those that a run was trained on, as far as a few numbers can tell."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+MOST = 500  # images that are looked at, spread over all
+CHUNK = 50  # of them at a time, to bound memory
+# Held-back drawings and photos lie up to 1.6 spreads from the mean of the training images in support sets of five, and
+# up to 4.5 alone. Inverted drawings lie 25 away, photos among drawings 12.
+FAR = 5.0
+LEAST_SPREAD = 0.02  # of images that are nearly all alike
+GREY = 0.01  # mean difference between the channels of an image, below which it has no colour
+OTHER = 0.75  # difference between shares of grey images: of photos one in fifty is grey
+MANY = 4  # images, from which on their colours are judged
+BLURRED = 0.55  # of the training images' detail: photos enlarged four times have 0.4, support sets of sharp ones above
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What is recorded of the training images, as uint8 from 0 to 1 and before normalising."""
+
+    mean: float  # over all images
+    mean_spread: float  # standard deviation of the images' own means
+    deviation: float  # the mean of the images' own standard deviations
+    deviation_spread: float
+    grey: float  # share of images without colour
+    detail: float  # mean difference of horizontal neighbours
+
+
+def measured(images: Tensor) -> Statistics:
+    """The statistics of images, uint8 `[N, C, H, W]`, or of `MOST` of them."""
+    rows = []
+    for part in images[:: -(-len(images) // MOST)].split(CHUNK):
+        x = part.float() / 255
+        flat = x.flatten(1)
+        colour = (x.amax(1) - x.amin(1)).flatten(1).mean(1)
+        detail = x.diff(dim=-1).abs().flatten(1).mean(1)
+        rows.append(torch.stack([flat.mean(1), flat.std(1, correction=0), (colour < GREY).float(), detail], 1))
+    each = torch.cat(rows)
+    mean, deviation, grey, detail_ = each.mean(0).tolist()
+    mean_spread, deviation_spread, *_ = each.std(0, correction=0).tolist()
+    found = (mean, mean_spread, deviation, deviation_spread, grey, detail_)
+    return Statistics(*(round(value, 4) for value in found))
+
+
+def unlike(images: Tensor, recorded: Statistics, sides: Sequence[int]) -> str | None:
+    """Why these images are nothing like the recorded ones, in words; None where nothing says so.
+
+    Args:
+        images: uint8 `[N, C, H, W]`, by the run's transform but before normalising.
+        recorded: of the images that the run was trained on.
+        sides: pixels of the shorter side of each, as it was before the transform.
+    """
+    own = measured(images)
+    found = []
+    if len(images) >= MANY and abs(own.grey - recorded.grey) > OTHER:
+        found.append("they are grey, not in colour" if own.grey > recorded.grey else "they are in colour, not grey")
+    if _far(own.mean, recorded.mean, recorded.mean_spread):
+        word = "brighter" if own.mean > recorded.mean else "darker"
+        inverted = not _far(1 - own.mean, recorded.mean, recorded.mean_spread)
+        found.append(
+            f"they are much {word} (a mean of {own.mean:.2f}, not {recorded.mean:.2f} +- {recorded.mean_spread:.2f}"
+            f"{'; inverted they would fit' if inverted else ''})"
+        )
+    if _far(own.deviation, recorded.deviation, recorded.deviation_spread):
+        word = "more" if own.deviation > recorded.deviation else "less"
+        found.append(
+            f"they have much {word} contrast (a deviation of {own.deviation:.2f}, not {recorded.deviation:.2f} +- "
+            f"{recorded.deviation_spread:.2f})"
+        )
+    side, size = statistics.median(sides), images.shape[-1]
+    if 2 * side < size and own.detail < BLURRED * recorded.detail:  # those may have been enlarged as much
+        found.append(f"they are small and blurred ({side:.0f} pixels, enlarged to {size})")
+    return ", and ".join(found) or None
+
+
+def _far(value: float, mean: float, spread: float) -> bool:
+    return abs(value - mean) > FAR * max(spread, LEAST_SPREAD)
+
+
+def shorter_sides(paths: Sequence[Path | str]) -> list[int]:
+    """Pixels of the shorter side of each image file, from its header alone."""
+    from PIL import Image
+
+    sides = []
+    for path in paths:
+        with Image.open(path) as image:
+            sides.append(min(image.size))
+    return sides
