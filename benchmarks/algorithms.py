@@ -37,13 +37,19 @@ FUTURAMA = dataclasses.replace(
 )
 # Options and whatever else is not as above, for each.
 OPTIONS: dict[str, dict[str, Any]] = {
+    "alpha_tim": {},
     "anil": {},
     "anil_closed_form": {"algorithm": "anil", "algorithm_options": {"closed_form": True}},
+    "bd_cspn": {},
     "boil": {},
     "cavia": {"algorithm_options": {"lr": 10.0}},
+    "cosine": {},
     "finetune": {},
     "fomaml": {},
     "imaml": {},
+    "laplacian_shot": {},
+    "logistic": {},
+    "lp_ft": {},
     "mann": {},
     "maml": {},
     "maml_plus_plus": {},
@@ -53,12 +59,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "meta_sgd": {},
     "nearest_centroid": {},
     "protonet": {"ways": 20, "test_ways": 5},
+    "pt_map": {},
     "r2d2": {},
     "relation_net": {},
     "reptile": {},
+    "ridge": {},
+    "simple_shot": {},
     "task_conditioned": {},
 }
-UNTRAINED = ("finetune", "nearest_centroid")
+UNTRAINED = ("finetune", "nearest_centroid", "lp_ft", "ridge", "simple_shot")
 CELLS = {
     f"{name}-{setting.dataset}": dataclasses.replace(setting, **{"algorithm": name, **OPTIONS[name]})
     for setting in (OMNIGLOT, FUTURAMA)
