@@ -225,7 +225,11 @@ def _warn_of_misfit(learner: Learner, x: Tensor, y: Tensor) -> None:
     if fit >= (FITTED if learner.classes else 0.0):
         return
     lr, steps = (getattr(learner.algorithm, name, None) for name in ("lr", "steps"))
-    how = f" after {steps} steps at lr={lr:g}" if isinstance(lr, float) and isinstance(steps, int) else ""
+    how = (
+        f" after {steps} step{'s' * (steps != 1)} at lr={lr:g}"
+        if isinstance(lr, float) and isinstance(steps, int)
+        else ""
+    )
     if learner.classes:
         right = round((fit * (len(learner.classes) - 1) + 1) / len(learner.classes) * len(x))
         said = f"{right} of its own {len(x)} support examples right (chance is {len(x) / len(learner.classes):.0f})"
@@ -236,7 +240,7 @@ def _warn_of_misfit(learner: Learner, x: Tensor, y: Tensor) -> None:
         f"{type(learner.algorithm).__name__} gets {said}{how}: expect no more of new ones; {fix}, or adapt the plain "
         "model without algorithm=, which chooses by itself.",
         MisfitWarning,
-        stacklevel=3,
+        stacklevel=4,  # of adapt's caller, past its decorator
     )
 
 

@@ -12,7 +12,8 @@ from . import algorithms
 from .algorithms import Algorithm, FeatureHead
 from .algorithms.heads import linear_head
 from .algorithms.held_out import choose as least_lost
-from .algorithms.modes import Statistics, usual_policy
+from .algorithms.held_out import measurable
+from .algorithms.modes import Statistics, never_trained, usual_policy
 from .checks import check_task
 from .errors import InputError
 from .expectation import Expected, of_scores
@@ -26,7 +27,7 @@ HEADS = {
 }
 RATES = (1e-4, 1e-3, 1e-2)
 POOR = 0.6  # of the way from chance to certainty: below it, the features are not good enough to be left as they are
-FLOPS = 4e12  # what trying to fine-tune may cost: half a minute of one core
+FLOPS = 5e11  # what trying to fine-tune may cost: ten seconds of one core
 
 
 class Choice(NamedTuple):
@@ -43,8 +44,8 @@ def choose(model: nn.Module, x: Tensor, y: Tensor, options: dict[str, Any]) -> C
 
     Class labels: ridge and logistic regression and class means on the network's frozen features, whichever loses least
     on held-out folds; where the best of them does poorly, as on a network that was never trained, fine-tuning at a few
-    rates from there too. With one example a class nothing can be held out, and ridge regression is taken. Float
-    targets: fine-tuning.
+    rates from there too. With one example a class nothing can be held out, and ridge regression is taken, or
+    fine-tuning of a network whose batch norms say that it was never trained. Float targets: fine-tuning.
 
     Args:
         model: any module; it is copied.
@@ -70,7 +71,13 @@ def choose(model: nn.Module, x: Tensor, y: Tensor, options: dict[str, Any]) -> C
     head, expected = heads[best], found[best]
     state = {"fitted": head.fit(features, y), "statistics": statistics}
     if expected.accuracy is None:
-        return Choice(head, state, f"{HEADS[best]}, untried: one example a class leaves none to hold out", expected)
+        untried = "untried: one example a class leaves none to hold out"
+        if not never_trained(model) or _cannot_tune(model, x, options):
+            return Choice(head, state, f"{HEADS[best]}, {untried}", expected)
+        policy.pop("views", None)
+        tuned = _make("lp_ft", model, x, y, ways, **policy)
+        why = f"fine-tuning from a ridge regression, since the network was never trained, {untried}"
+        return Choice(tuned, tuned.adapt(x, y), why, expected)
     others = ", ".join(f"{HEADS[name]} {each.accuracy:.0%}" for name, each in found.items() if name != best)
     why = f"{HEADS[best]}: {expected.accuracy:.0%} of {expected.held_out} held-out support examples right ({others})"
     if expected.accuracy >= 1 / ways + POOR * (1 - 1 / ways):
@@ -80,10 +87,11 @@ def choose(model: nn.Module, x: Tensor, y: Tensor, options: dict[str, Any]) -> C
         return Choice(head, state, f"{why}; fine-tuning was not tried: {refused}", expected)
     policy.pop("views", None)
     tries = {lr: _make("lp_ft", model, x, y, ways, lr=lr, **policy) for lr in RATES}
-    fits = {lr: of_scores(each.held_out(x, y), y) for lr, each in tries.items()}
+    scored = {lr: each.held_out(x, y) for lr, each in tries.items()}
+    fits = {lr: of_scores(scores, y) for lr, scores in scored.items()}
     rate = max(fits, key=lambda lr: fits[lr].accuracy or 0.0)
     figures = ", ".join(f"{each.accuracy:.0%} at lr={lr}" for lr, each in fits.items())
-    if (fits[rate].accuracy or 0.0) <= expected.accuracy:
+    if not _clearly_better(scored[rate], held[list(HEADS).index(best)], y):
         return Choice(head, state, f"{why}; fine-tuning from there: {figures}", expected)
     why = f"fine-tuning from a ridge regression: {figures}, of held-out support examples; {why}"
     return Choice(tries[rate], tries[rate].adapt(x, y), why, fits[rate])
@@ -94,6 +102,13 @@ def _make(name: str, model: nn.Module, x: Tensor, y: Tensor, ways: int, **option
         made = algorithms.create(name, model=copy.deepcopy(model), **options).eval()
     check_task(made, x, y, ways)
     return made
+
+
+def _clearly_better(one: Tensor, other: Tensor, y: Tensor) -> bool:
+    """Whether held-out scores `[S, classes]` are right more often than others, by more than one standard error."""
+    right = [(scores.argmax(-1) == y)[measurable(y)].double() for scores in (one, other)]
+    gain = right[0] - right[1]
+    return bool(gain.mean() > gain.std() / len(gain) ** 0.5)
 
 
 def _embedded(head: FeatureHead, x: Tensor) -> tuple[Tensor, Statistics]:

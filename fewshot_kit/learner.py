@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,12 @@ class Learner:
             examples = batch_of(self.algorithm, read_examples(part, self.transform, channels))
             found.append(self.algorithm.predict(self.state, examples))
         scores = torch.cat(found)
+        if len(scores) == 1 and self.algorithm.transductive:
+            warnings.warn(
+                f"{type(self.algorithm).__name__} looks at all queries of a task together, and was asked for one: it "
+                "is no better than class means then.",
+                stacklevel=3,
+            )
         scores = scores if self.classes is None else scores[:, : len(self.classes)]
         if not scores.isfinite().all():
             bad = int((~scores.reshape(len(scores), -1).isfinite()).any(1).nonzero()[0])

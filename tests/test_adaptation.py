@@ -32,7 +32,6 @@ def build(outputs):
     return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, outputs))
 
 
-UNTRAINED = pytest.mark.filterwarnings("ignore::fewshot_kit.errors.MisfitWarning")
 META_TRAINED = {"cavia", "mann", "relation_net", "task_conditioned"}  # what adapts in them means nothing before that
 
 
@@ -42,7 +41,6 @@ def taken(name, **options):
     return {key: value for key, value in options.items() if key in known}
 
 
-@UNTRAINED
 @pytest.mark.parametrize("name", algorithms.names())
 def test_learns_a_task_and_changes_nothing(name):
     x, y = clusters()
@@ -92,7 +90,6 @@ def test_float_targets_mean_regression():
         learner.predict_proba(x)
 
 
-@UNTRAINED
 def test_works_inside_inference_mode():
     x, y = clusters()
     with torch.inference_mode():
@@ -109,7 +106,6 @@ def test_later_training_does_not_reach_a_learner():
     assert torch.equal(before, learner(x))
 
 
-@UNTRAINED
 def test_an_algorithm_keeps_its_options_unless_told_otherwise():
     x, y = clusters()
     boil = algorithms.create("boil", model=network(), lr=0.2, steps=2)
@@ -134,7 +130,6 @@ def test_a_run_folder_adapts(tmp_path):
     assert torch.equal(adapt(tmp_path / "run", (x, y))(x), adapt(maml, (x, y))(x))
 
 
-@UNTRAINED
 @pytest.mark.parametrize("name", algorithms.names())
 def test_save_and_load(name, tmp_path):
     x, y = clusters()

@@ -44,7 +44,7 @@ def test_a_model_from_elsewhere_is_taken_as_it_is():
     generator = torch.Generator().manual_seed(0)
     x, query = (torch.rand(n, 3, 32, 32, generator=generator) for n in (6, 20))
     y = torch.tensor([0, 1, 2] * 2)
-    learner = adapt(model, (x, y), algorithm="nearest_centroid")
+    learner = adapt(model, (x, y), algorithm="nearest_centroid", batch_norm="running")
     model.eval()
     model.fc = nn.Identity()
     with torch.no_grad():

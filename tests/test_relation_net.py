@@ -194,9 +194,9 @@ def test_every_engine_gives_the_same(policy):
 
 def test_other_options_of_an_algorithm_that_is_made():
     relation_net = make(models.create("conv4", hidden=6, image_size=28, seed=0).double())
-    assert adapt(relation_net, (images(3, 28), "abc"), maps="blocks.2").state["sums"].shape == (3, 6, 4, 4)
+    assert adapt(relation_net, (images(3, 28), list("abc")), maps="blocks.2").state["sums"].shape == (3, 6, 4, 4)
     with pytest.raises(InputError, match="RelationNet has no option 'hidden'"):
-        adapt(relation_net, (images(3, 28), "abc"), hidden=3)
+        adapt(relation_net, (images(3, 28), list("abc")), hidden=3)
 
 
 @pytest.mark.parametrize(

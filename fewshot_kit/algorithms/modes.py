@@ -46,6 +46,19 @@ def _has_moved(layer: _BatchNorm) -> bool:
     return mean is not None and variance is not None and bool((mean != 0).any() or (variance != 1).any())
 
 
+def never_trained(model: nn.Module) -> bool:
+    """Whether a network has batch norms, and all are as they were made: any training moves their scales or shifts.
+
+    A network without any does not tell.
+    """
+    layers = list(batch_norms(model).values())
+    return bool(layers) and not any(_has_moved(layer) or _is_tuned(layer) for layer in layers)
+
+
+def _is_tuned(layer: _BatchNorm) -> bool:
+    return layer.affine and bool((layer.weight != 1).any() or (layer.bias != 0).any())
+
+
 def looks_at_the_batch(model: nn.Module, policy: str) -> bool:
     """Whether batch norm makes the result of an example depend on those beside it."""
     return policy == "transductive" and bool(batch_norms(model))
