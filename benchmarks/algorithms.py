@@ -16,6 +16,7 @@ from typing import Any
 
 from cells import Cells, Recipe, regenerate
 
+from fewshot_kit import algorithms
 from fewshot_kit.storage import write_bytes
 
 MEASURED = Path(__file__).parents[1] / "fewshot_kit" / "algorithms" / "measured.json"
@@ -119,6 +120,8 @@ def table(done: Cells) -> str:
             changed += [f"meta_lr={recipe['meta_lr']}"] if recipe["meta_lr"] != OMNIGLOT.meta_lr else []
             accuracy = f"**{100 * line['accuracy']:.2f} ± {100 * line['interval']:.2f}**"
             tasks = f"{line['iterations']} x {line['meta_batch']}" if line["iterations"] else ""
+            if algorithms.get(line["algorithm"]).transductive:
+                changed.append("transductive: looks at all queries together")
             lines.append(f"| `{line['algorithm']}` | {accuracy} | {tasks} | {', '.join(changed)} |")
     return "\n".join([*lines, ""])
 

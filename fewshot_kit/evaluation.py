@@ -46,6 +46,7 @@ class Evaluation:
     seed: int
     batch_norm: str | None  # where batch norm took its statistics from; None: the algorithm has no such policy
     split: str
+    transductive: bool = False  # whether the algorithm looks at all queries of a task together
     dirichlet: float | None = None  # concentration of the queries' class proportions; None: as many of every class
 
     @property
@@ -77,8 +78,9 @@ class Evaluation:
             value = f"{self.mean:.4f} +- {self.interval:.4f} mean squared error"
         policy = f", {self.batch_norm} batch norm" if self.batch_norm else ""
         task = f"{self.ways}-way {self.shots}-shot" if self.measure == "accuracy" else f"{self.shots}-shot"
+        together = ", transductive" * self.transductive
         proportions = f", queries by Dirichlet({self.dirichlet:g})" if self.dirichlet is not None else ""
-        return f"{value} ({self.episodes} episodes, {task}{proportions}{policy}, {self.split})"
+        return f"{value} ({self.episodes} episodes, {task}{proportions}{policy}{together}, {self.split})"
 
 
 def evaluate(
@@ -164,6 +166,7 @@ def evaluate(
         seed=seed,
         batch_norm=getattr(algorithm, "batch_norm", None),
         split=str(split.name),
+        transductive=algorithm.transductive,
         dirichlet=dirichlet,
     )
 

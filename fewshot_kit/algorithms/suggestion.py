@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..ranges import check_counts
+from ._registry import get
 
 MEASURED = Path(__file__).with_name("measured.json")  # written by benchmarks/algorithms.py
 
@@ -36,6 +37,7 @@ class Row:
         trained = f"{self.iterations} x {self.meta_batch} tasks of {self.classes} classes x {self.images_per_class}"
         how = trained if self.iterations else "not meta-trained"
         named = " ".join([self.algorithm, *(f"{name}={value}" for name, value in self.options.items())])
+        named += " (transductive)" * get(self.algorithm).transductive  # type: ignore[attr-defined]
         return f"{named}: {figure} on {self.dataset}, {self.ways}-way {self.shots}-shot, {self.model}, {how}"
 
 
