@@ -7,10 +7,11 @@ import dataclasses
 import inspect
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import engines
 from .algorithms import Algorithm, FeatureHead
@@ -125,18 +126,21 @@ def evaluate(
             or with fewer than `shots + 2 * queries` examples in one.
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
+    task = {"ways": ways, "shots": shots, "queries": queries}
     split.check(ways, shots, queries)
     _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
     algorithm, split = _embedded_once(algorithm, split, ways, episodes * ways * (shots + queries))
     place = device_of(algorithm), dtype_of(algorithm)
 
-    def episode(index: int) -> Episode:
-        generator = stream(seed, "evaluation", index)
-        drawn = draw(split, ways, shots, queries, generator=generator, place=place, dirichlet=dirichlet)
-        return unstack(drawn)[0]
+    def some(indices: range) -> Episode:
+        generators = [stream(seed, "evaluation", index) for index in indices]
+        if isinstance(split, Split):  # gathers them together
+            return draw(split, **task, meta_batch=len(indices), generator=generators, place=place, dirichlet=dirichlet)
+        drawn = [draw(split, **task, generator=each, place=place) for each in generators]
+        return stack(unstack(each)[0] for each in drawn)
 
-    first = stack([episode(0)])
+    first = some(range(1))
     check_task(algorithm, first.query_x[0], first.query_y[0], ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
     losses: list[float] = []
@@ -145,7 +149,7 @@ def evaluate(
         algorithm.eval()
         choice = _chosen(algorithm, engine, first)
         for start in range(0, episodes, BATCH):
-            batch = stack(episode(index) for index in range(start, min(start + BATCH, episodes)))
+            batch = some(range(start, min(start + BATCH, episodes)))
             with default_draws(seed, "evaluation draws", start, device_of(algorithm)), of_ways(ways):
                 scores = choice.predict(algorithm, batch)
             pairs = [_measure(algorithm, *task, ways) for task in zip(scores, batch.query_y, strict=True)]
@@ -183,7 +187,7 @@ def draw(
     queries: int,
     meta_batch: int = 1,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     place: tuple[torch.device, torch.dtype],
     dirichlet: float | None = None,
 ) -> Episode:
@@ -240,13 +244,15 @@ def _embedded_once(algorithm: Algorithm, split: Any, ways: int, examples: int) -
     """A head on a frozen network sees each image's embedding, computed once, where episodes would ask for more images
     than the split has: the same scores.
     """
-    if not isinstance(algorithm, FeatureHead) or not algorithm.embeds_alone or isinstance(algorithm.model, nn.Identity):
+    if not isinstance(algorithm, FeatureHead) or not algorithm.embeds_alone:
         return algorithm, split
     if not isinstance(split, Split) or split.rotations not in ("none", "classes") or len(split) > examples:
         return algorithm, split
     example, label = split[0]
     check_task(algorithm, example[None], torch.tensor([label]), ways)
-    return algorithm.on_embeddings(), embedded_by(algorithm, split, keep=False)
+    with kept_modes(algorithm):
+        found = embedded_by(algorithm.eval(), split, keep=False)
+    return algorithm.on_embeddings(), Split(algorithm.normalised(found.x), found.y, found.classes, found.name)
 
 
 def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algorithm:

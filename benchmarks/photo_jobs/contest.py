@@ -98,7 +98,7 @@ def _fitted(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:
 
 
 def _easyfsl() -> list[tuple[str, str, bool, Solve]]:
-    """Its methods with their own defaults, on L2-normalised features but for the two that normalise by themselves."""
+    """Its methods with their own defaults, on L2-normalised features; SimpleShot normalises by itself."""
     compat.torchvision()  # which it imports
     from easyfsl import methods
 
@@ -107,7 +107,7 @@ def _easyfsl() -> list[tuple[str, str, bool, Solve]]:
     found: list[tuple[str, str, bool, Solve]] = []
     for name in names:
         kind = getattr(methods, name)
-        normalised = {} if name in ("SimpleShot", "PTMAP") else {"feature_normalization": 2.0}
+        normalised = {} if name == "SimpleShot" else {"feature_normalization": 2.0}
         found.append((name, "easyfsl", name in transductive, _peer(kind, normalised)))
     return found
 

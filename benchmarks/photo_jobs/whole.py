@@ -19,7 +19,7 @@ from .contest import _fitted
 from .setting import QUERIES, WAYS, Setting, accuracy, tasks
 
 EPISODES = 1000
-NAMED = ("anil", "lp_ft", "finetune", "maml", "boil")  # on one task each: minutes of one core
+NAMED = ("anil", "lp_ft", "finetune", "maml", "boil")  # on one task: minutes of one core
 ROUNDS = 3
 
 

@@ -40,6 +40,7 @@ class FeatureHead(Metric):
     """
 
     base_mean: Tensor  # [D]; empty where it is not known
+    _given = False  # whether the examples are normalised embeddings
 
     def __init__(self, model: nn.Module, *, batch_norm: str | None = None, views: int = 1, **options: Any) -> None:
         self.views = views
@@ -59,11 +60,14 @@ class FeatureHead(Metric):
         return self.batch_norm == "running" or not batch_norms(self.model)
 
     def on_embeddings(self) -> FeatureHead:
-        """The same head for examples that are embedded already (`features.embed`)."""
+        """The same head for examples that are normalised embeddings already."""
         other = copy.copy(self)
         other._modules = self._modules | {"model": nn.Identity()}
-        other.views = 1
+        other.views, other._given = 1, True
         return other
+
+    def _features(self, embedded: Tensor) -> Tensor:
+        return embedded if self._given else self.normalised(embedded)
 
     def _embed(self, x: Tensor, alone: bool) -> Tensor:
         seen = [super(FeatureHead, self)._embed(view, alone) for view in views_of(x, self.views)]
@@ -94,11 +98,11 @@ class FeatureHead(Metric):
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"fitted", "statistics"}`."""
         embedded, statistics = self.embed_support(x)
-        return {"fitted": self.fit(self.normalised(embedded), y), "statistics": statistics}
+        return {"fitted": self.fit(self._features(embedded), y), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""
-        return self.score(state["fitted"], self.normalised(self.embed_query(x, state["statistics"])))
+        return self.score(state["fitted"], self._features(self.embed_query(x, state["statistics"])))
 
     def begin(self, split: Any, iterations: int) -> None:
         """Take the mean of the training classes' embeddings, over at most 1,000 examples spread over the split.

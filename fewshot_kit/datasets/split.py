@@ -133,7 +133,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         shots: int,
         queries: int,
         meta_batch: int,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         device: torch.device | str | None = None,
         dirichlet: float | None = None,
     ) -> Episode:
@@ -142,7 +142,8 @@ class Split(Dataset[tuple[Tensor, int]]):
         Args:
             ways, shots, queries: classes of an episode, support and query examples of each.
             meta_batch: T, the number of episodes.
-            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
+            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time. A sequence
+                has one for each episode, which is then as if it were drawn alone.
             device: where the episodes are gathered; by default where the split's tensor is.
             dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
                 of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
@@ -157,16 +158,16 @@ class Split(Dataset[tuple[Tensor, int]]):
         self.check(ways, shots, queries, dirichlet)
         if meta_batch < 1:
             raise InputError(f"meta_batch is {meta_batch}; it must be at least 1.")
-        if dirichlet is None:
-            drawn = self.draw(ways, shots + queries, meta_batch, generator)
-            support, query = (
-                Drawn(*(each[..., part] for each in drawn)) for part in (slice(shots), slice(shots, None))
-            )
-            label = None
-        else:
-            support, query, label = self._sampler.draw_unbalanced(
-                ways, shots, queries, meta_batch, dirichlet, _on_cpu(generator)
-            )
+        alone = isinstance(generator, Sequence)
+        draws = [
+            self._drawn(ways, shots, queries, 1 if alone else meta_batch, each, dirichlet)
+            for each in (generator if isinstance(generator, Sequence) else [generator])
+        ]
+        support, query = (
+            Drawn(*map(torch.cat, zip(*part, strict=True))) for part in list(zip(*draws, strict=True))[:2]
+        )
+        labels = [label for *_, label in draws if label is not None]
+        label = torch.cat(labels) if labels else None
         parts = [support.images, query.images]
         x = self.gather(_flat(parts), _flat([support.turns, query.turns]), device)
         support_x, query_x = x.split([part.numel() for part in parts])
@@ -176,6 +177,21 @@ class Split(Dataset[tuple[Tensor, int]]):
             query_x.view(meta_batch, ways * queries, *self.example_shape),
             _balanced(ways, queries, meta_batch, x.device) if label is None else _sent(label, x.device),
         )
+
+    def _drawn(
+        self,
+        ways: int,
+        shots: int,
+        queries: int,
+        tasks: int,
+        generator: torch.Generator | None,
+        dirichlet: float | None,
+    ) -> tuple[Drawn, Drawn, Tensor | None]:
+        """Support and query images, and the queries' classes where they are not as many of each."""
+        if dirichlet is not None:
+            return self._sampler.draw_unbalanced(ways, shots, queries, tasks, dirichlet, _on_cpu(generator))
+        drawn = self.draw(ways, shots + queries, tasks, generator)
+        return Drawn(*(each[..., :shots] for each in drawn)), Drawn(*(each[..., shots:] for each in drawn)), None
 
     def tasks(
         self, ways: int, shots: int, queries: int, num_tasks: int = -1, generator: torch.Generator | None = None
