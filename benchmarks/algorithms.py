@@ -50,7 +50,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "imaml": {},
     "laplacian_shot": {},
     "logistic": {},
-    "lp_ft": {},
+    "lp_ft": {"algorithm_options": {"lr": 1e-3}},
     "mann": {},
     "maml": {},
     "maml_plus_plus": {},
@@ -73,7 +73,10 @@ CELLS = {
     f"{name}-{setting.dataset}": dataclasses.replace(setting, **{"algorithm": name, **OPTIONS[name]})
     for setting in (OMNIGLOT, FUTURAMA)
     for name in OPTIONS
-} | {f"{name}-untrained": dataclasses.replace(OMNIGLOT, algorithm=name, iterations=0) for name in UNTRAINED}
+} | {
+    f"{name}-untrained": dataclasses.replace(OMNIGLOT, **{"algorithm": name, **OPTIONS[name]}, iterations=0)
+    for name in UNTRAINED
+}
 
 
 def row(cell: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-import warnings
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,14 @@ from torch import Tensor, nn
 from . import algorithms, automatic, models
 from .algorithms import Algorithm, GradientBased, Metric
 from .algorithms.modes import usual_policy
-from .checkpoints import flatten, load, read_config
+from .checkpoints import load, read_config
 from .checks import check_task, device_of
 from .datasets import Transform
 from .episodes import relabel
-from .errors import InputError, MisfitWarning
+from .errors import InputError
 from .inputs import read_support
 from .learner import Learner, batch_of
+from .misfit import FITTED, check_finite, fit, warn_of_misfit
 from .pictures import channels_of
 from .recipes import options_of
 from .registry import closest
@@ -31,7 +30,6 @@ __all__ = ["Learner", "adapt", "with_options"]
 
 AUTO = ("head", "batch_norm", "views")  # the options that `auto` takes; any other asks for fine-tuning by hand
 LOWER = 3  # times that a rate which was not asked for is divided by ten until the support set is fitted
-FITTED = 0.5  # of the way from chance to certainty, on the support set itself
 
 
 @torch.inference_mode(False)  # inside it, copies of parameters could not be differentiated
@@ -48,7 +46,8 @@ def adapt(
     Nothing that is given is changed: parameters, buffers, modes, `requires_grad`, the state of the global RNG.
 
     Args:
-        model: a plain `nn.Module`, or its name (`"timm/..."`); an `Algorithm`; the path of a run folder.
+        model: a plain `nn.Module`, or its name (`"timm/..."`); an `Algorithm`; the path of a run folder, or of a saved
+            learner, which then learns another task.
         support: examples and labels, `(x, y)`; a `Dataset` or `DataLoader` of them; or a folder of class folders.
             Examples are tensors or arrays `[S, ...]`, Pillow images or paths of image files (`inputs.read_support`).
             Labels are any ints or strings; float targets mean regression.
@@ -99,17 +98,20 @@ def adapt(
     elif algorithm == "auto" and set(options) <= set(AUTO):
         with torch.no_grad():
             made, state, why, expected = automatic.choose(model, x, y, options)
-        _check_finite(made, state)
+        check_finite(made, state)
     else:
         name = "finetune" if algorithm == "auto" else algorithm
         made, state, why = _by_algorithm(model, name, options, x, y, len(classes or ()))
     learner = Learner(made, state, classes, why=why, transform=transform, support=(x, y), expected=expected)
-    _warn_of_misfit(learner, x, y)
+    warn_of_misfit(learner, x, y)
     return learner
 
 
 def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]:
-    """A run folder's algorithm and transform; or the network that a registry has under that name."""
+    """The algorithm and transform of a run folder or a saved learner; or the network of that name."""
+    if Path(name).is_file():
+        learner = Learner.load(name)
+        return learner.algorithm, learner.transform
     if isinstance(name, str) and not Path(name).exists() and models.knows(name):
         made = models.create(name)
         return made, models.images_of(made)
@@ -157,14 +159,16 @@ def _by_algorithm(
     for power in range(LOWER + 1):
         one = made if power == 0 else _make(name, model, options | {"lr": usual / 10**power})
         state = _adapted(one, x, y, checked=False)
-        fit = _fit(one, state, x, y)
-        tries.append((fit, one, state))
-        if fit >= (FITTED if ways else 0.0):
+        fitted = fit(one, state, x, y)
+        tries.append((fitted, one, state))
+        if fitted >= (FITTED if ways else 0.0):
             break
-    fit, made, state = max(tries, key=lambda each: each[0])
-    _check_finite(made, state)
-    if len(tries) > 1:
+    _, made, state = max(tries, key=lambda each: each[0])
+    check_finite(made, state)
+    if made.lr != usual:
         why += f"; at lr={made.lr:g}, since its support set was not fitted at the usual lr={usual:g}"
+    elif len(tries) > 1:
+        why += f"; no lr from {usual:g} down to {tries[-1][1].lr:g} fits its support set"
     return made, state, why
 
 
@@ -180,68 +184,8 @@ def _adapted(algorithm: Algorithm, x: Tensor, y: Tensor, checked: bool = True) -
     with torch.no_grad():
         state = algorithm.adapt(x, y)
     if checked:
-        _check_finite(algorithm, state)
+        check_finite(algorithm, state)
     return state
-
-
-def _check_finite(algorithm: Algorithm, state: Any) -> None:
-    """Raises `InputError` where adapting has led to NaN or infinity."""
-    bad = [
-        name for name, value in flatten(state)[0].items() if value.is_floating_point() and not value.isfinite().all()
-    ]
-    if not bad:
-        return
-    before = [name for name, p in algorithm.named_parameters() if p.is_floating_point() and not p.isfinite().all()]
-    if before:
-        raise InputError(f"The model's own '{before[0]}' is not finite before any adapting; check its weights.")
-    lr = f" (lr is {algorithm.lr:g})" if isinstance(algorithm, GradientBased) else ""
-    raise InputError(
-        f"Adapting with {type(algorithm).__name__} has led to values that are not finite in '{bad[0]}'{lr}; lower lr, "
-        "adapt in float32, or leave algorithm= out."
-    )
-
-
-def _fit(algorithm: Algorithm, state: Any, x: Tensor, y: Tensor) -> float:
-    """How well a state fits its own support set, at most 1: 0 is chance, or the mean of the targets."""
-    with torch.no_grad():
-        scores = algorithm.predict(state, x)
-    if not scores.isfinite().all():
-        return -math.inf
-    if y.is_floating_point():
-        spread = (y - y.mean(0)).square().mean()
-        return float(1 - (scores.reshape(y.shape) - y).square().mean() / spread) if spread > 0 else 1.0
-    ways = int(y.max()) + 1
-    return (float((scores[:, :ways].argmax(-1) == y).double().mean()) * ways - 1) / (ways - 1)
-
-
-def _warn_of_misfit(learner: Learner, x: Tensor, y: Tensor) -> None:
-    """Say so where a learner does not even know the examples that it was given."""
-    fit = _fit(learner.algorithm, learner.state, x, y)
-    if fit == -math.inf:
-        raise InputError(
-            f"The scores of {type(learner.algorithm).__name__} on its own support set are not finite; lower lr, adapt "
-            "in float32, or leave algorithm= out."
-        )
-    if fit >= (FITTED if learner.classes else 0.0):
-        return
-    lr, steps = (getattr(learner.algorithm, name, None) for name in ("lr", "steps"))
-    how = (
-        f" after {steps} step{'s' * (steps != 1)} at lr={lr:g}"
-        if isinstance(lr, float) and isinstance(steps, int)
-        else ""
-    )
-    if learner.classes:
-        right = round((fit * (len(learner.classes) - 1) + 1) / len(learner.classes) * len(x))
-        said = f"{right} of its own {len(x)} support examples right (chance is {len(x) / len(learner.classes):.0f})"
-    else:
-        said = f"its own {len(x)} targets worse than their mean does"
-    fix = "take more steps or another lr" if how else "meta-train it first"
-    warnings.warn(
-        f"{type(learner.algorithm).__name__} gets {said}{how}: expect no more of new ones; {fix}, or adapt the plain "
-        "model without algorithm=, which chooses by itself.",
-        MisfitWarning,
-        stacklevel=4,  # of adapt's caller, past its decorator
-    )
 
 
 def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:

@@ -26,6 +26,7 @@ HEADS = {
     "ridge": "ridge regression on frozen features",
 }
 RATES = (1e-4, 1e-3, 1e-2)
+UNTRAINED = 1e-3  # the rate of a network that has nothing to lose
 POOR = 0.6  # of the way from chance to certainty: below it, the features are not good enough to be left as they are
 FLOPS = 5e11  # what trying to fine-tune may cost: ten seconds of one core
 
@@ -75,7 +76,7 @@ def choose(model: nn.Module, x: Tensor, y: Tensor, options: dict[str, Any]) -> C
         if not never_trained(model) or _cannot_tune(model, x, options):
             return Choice(head, state, f"{HEADS[best]}, {untried}", expected)
         policy.pop("views", None)
-        tuned = _make("lp_ft", model, x, y, ways, **policy)
+        tuned = _make("lp_ft", model, x, y, ways, lr=UNTRAINED, **policy)
         why = f"fine-tuning from a ridge regression, since the network was never trained, {untried}"
         return Choice(tuned, tuned.adapt(x, y), why, expected)
     others = ", ".join(f"{HEADS[name]} {each.accuracy:.0%}" for name, each in found.items() if name != best)

@@ -149,6 +149,8 @@ def test_nothing_of_this_is_lost_in_a_file(tmp_path):
     assert (again.why, again.expected, again.classes) == (learner.why, learner.expected, [0, 1, 2, 3])
     assert Learner.load(adapt(model, (x, y), algorithm="anil").save(tmp_path / "two")).expected is None
     assert torch.equal(learner.to("cpu")(x), learner(x))
+    other = adapt(tmp_path / "one", (x[:10], list("aaaaabbbbb")))  # another task by what adapted to this one
+    assert type(other.algorithm) is type(learner.algorithm) and other.score(x[:10], list("aaaaabbbbb")) == 1
 
 
 def test_queries_run_in_batches(monkeypatch):

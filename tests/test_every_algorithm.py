@@ -10,6 +10,7 @@ from fewshot_kit.datasets import Transform, load_image_folder
 from fewshot_kit.run_config import read_config
 
 
+@pytest.mark.filterwarnings("ignore:.*looks at all queries of a task together, and was asked for one")
 @pytest.mark.parametrize("name", algorithms.names())
 def test_train_evaluate_adapt_and_load(cli, tmp_path, name):
     run, images = tmp_path / "run", tmp_path / "mine"

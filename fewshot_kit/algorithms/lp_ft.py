@@ -32,7 +32,7 @@ class LPFT(Finetune):
 
     keeps_head = False
 
-    def __init__(self, model: nn.Module, lr: float = 1e-3, *, steps: int = 50, **options: Any) -> None:
+    def __init__(self, model: nn.Module, lr: float = 1e-4, *, steps: int = 50, **options: Any) -> None:
         super().__init__(model, lr, steps=steps, **options)
         self.head: str = find_head(model, self.head)
 
