@@ -152,10 +152,9 @@ def evaluate(
             batch = some(range(start, min(start + BATCH, episodes)))
             with default_draws(seed, "evaluation draws", start, device_of(algorithm)), of_ways(ways):
                 scores = choice.predict(algorithm, batch)
-            pairs = [_measure(algorithm, *task, ways) for task in zip(scores, batch.query_y, strict=True)]
-            for loss, value in torch.stack(pairs).tolist():  # one transfer from the device
-                losses.append(loss)
-                measured.append(value)
+            found = _measure(algorithm, scores, batch.query_y, ways).tolist()  # one transfer from the device
+            losses += found[0]
+            measured += found[1]
             bar.update(len(scores))
     return Evaluation(
         measure=measure,
@@ -215,12 +214,14 @@ def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
 
 
 def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -> Tensor:
-    """Loss and accuracy, or mean squared error, of one episode: `[2]`, in float64."""
-    if targets.is_floating_point():
-        value = (scores.reshape(targets.shape) - targets).double().square().mean()
-        return torch.stack([algorithm.criterion(scores, targets).double(), value])
-    loss = algorithm.criterion(scores[:, :ways], targets).double()
-    return torch.stack([loss, accuracy(scores, targets, ways)])
+    """Losses, and accuracies or mean squared errors, of T episodes: `[2, T]`, in float64."""
+    regression = targets.is_floating_point()
+    if regression:
+        values = (scores.reshape(targets.shape) - targets).double().square().flatten(1).mean(1)
+    else:
+        values, scores = accuracy(scores, targets, ways), scores[..., :ways]
+    losses = [algorithm.criterion(*task).double() for task in zip(scores, targets, strict=True)]
+    return torch.stack([torch.stack(losses), values])
 
 
 def _chosen(algorithm: Algorithm, engine: str | engines.Choice, episode: Episode) -> engines.Choice:
@@ -250,9 +251,7 @@ def _embedded_once(algorithm: Algorithm, split: Any, ways: int, examples: int) -
         return algorithm, split
     example, label = split[0]
     check_task(algorithm, example[None], torch.tensor([label]), ways)
-    with kept_modes(algorithm):
-        found = embedded_by(algorithm.eval(), split, keep=False)
-    return algorithm.on_embeddings(), Split(algorithm.normalised(found.x), found.y, found.classes, found.name)
+    return algorithm.on_embeddings(), embedded_by(algorithm, split, keep=False, normalised=True)
 
 
 def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algorithm:

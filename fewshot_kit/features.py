@@ -75,9 +75,14 @@ def embed_split(
 
 
 def embedded_by(
-    head: FeatureHead, split: Split, *, device: torch.device | str | None = None, keep: bool = True
+    head: FeatureHead,
+    split: Split,
+    *,
+    device: torch.device | str | None = None,
+    keep: bool = True,
+    normalised: bool = False,
 ) -> Split:
-    """As `embed_split`, by what embeds the examples of a head on features."""
+    """As `embed_split`, by what embeds the examples of a head on features, and as the head normalises them if asked."""
     if split.rotations not in ("none", "classes"):
         raise InputError(
             f"{split.name} draws its rotations anew for every episode (rotations='{split.rotations}'), so its features "
@@ -93,7 +98,7 @@ def embedded_by(
 
     x = make()[0] if not keep else cached("features", _key(head) | _key_of(split, len(turns)), make)[0]
     y = torch.cat([split.y + turn * (len(split.classes) // len(turns)) for turn in turns])
-    return Split(x, y, split.classes, split.name)
+    return Split(head.normalised(x.to(device_of(head))) if normalised else x, y, split.classes, split.name)
 
 
 def _turned(split: Split, turn: int, rows: Tensor) -> Tensor:

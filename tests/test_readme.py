@@ -28,6 +28,27 @@ def test_the_table_is_the_generated_one():
         assert row in README
 
 
+def test_the_first_examples_figures_are_the_measured_ones():
+    results = json.loads((RESULTS / "few_photos" / "results.json").read_text())
+    rows = {row["name"]: row for row in results["settings"]["5-shot"]}
+    ours, theirs = rows["adapt without options"], rows["LogisticRegression, L2-normalised"]
+    told = next(row for row in results["expected"] if row["shots"] == 5)
+    seconds = next(whole["rows"][0]["seconds"] for whole in results["whole"] if whole["shots"] == 5)
+    flat = " ".join(README.split())
+    assert f"**{100 * ours['accuracy']:.1f} ± {100 * ours['interval']:.1f} %**" in flat
+    assert f"scikit-learn's logistic regression on the same features {100 * theirs['accuracy']:.1f} %" in flat
+    assert f"expected {100 * told['expected']:.1f} %" in flat and f"{seconds:.0f} seconds a task" in flat
+    assert f"{results['episodes']} tasks" in flat
+
+
+def test_the_page_of_few_photos_is_the_generated_one(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from photo_jobs.page import page
+
+    results = json.loads((RESULTS / "few_photos" / "results.json").read_text())
+    assert (RESULTS / "few_photos" / "README.md").read_text() == page(results)
+
+
 def commands():
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [line.split("#")[0].strip().removeprefix(".venv/bin/") for block in blocks for line in block.splitlines()]
