@@ -46,8 +46,8 @@ def adapt(
     Nothing that is given is changed: parameters, buffers, modes, `requires_grad`, the state of the global RNG.
 
     Args:
-        model: a plain `nn.Module`, or its name (`"timm/..."`); an `Algorithm`; the path of a run folder, or of a saved
-            learner, which then learns another task.
+        model: a plain `nn.Module`; the name of one with weights (`"timm/..."`: its library's, downloaded once); an
+            `Algorithm`; the path of a run folder, or of a saved learner, which then learns another task.
         support: examples and labels, `(x, y)`; a `Dataset` or `DataLoader` of them; or a folder of class folders.
             Examples are tensors or arrays `[S, ...]`, Pillow images or paths of image files (`inputs.read_support`).
             Labels are any ints or strings; float targets mean regression.
@@ -113,7 +113,13 @@ def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]
         learner = Learner.load(name)
         return learner.algorithm, learner.transform
     if isinstance(name, str) and not Path(name).exists() and models.knows(name):
-        made = models.create(name)
+        if "/" not in models.full_name(name):
+            raise InputError(
+                f"The network '{name}' comes without weights, so its name alone cannot be adapted; pass the network "
+                f'itself, as models.create("{name}", ...), or a run folder.'
+            )
+        with default_draws(0, "adapt"):  # a head for other classes is drawn
+            made = models.create(name, pretrained=True)
         return made, models.images_of(made)
     recorded = (read_config(name).get("data") or {}).get("transform")
     return load(name), Transform(**recorded) if recorded else None
@@ -127,8 +133,6 @@ def _targets(labels: list[Hashable] | Tensor) -> tuple[Tensor, list[Hashable] | 
 
 
 def _check(x: Tensor, y: Tensor, classes: list[Hashable] | None) -> None:
-    if len(x) != len(y):
-        raise InputError(f"{len(x)} examples came with {len(y)} labels; give one label for each example.")
     if len(x) == 0:
         raise InputError("The support set is empty; give at least one labelled example.")
     if classes is not None and len(classes) == 1:

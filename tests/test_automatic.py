@@ -184,6 +184,14 @@ def test_a_network_by_name_brings_its_images():
 
 
 class TestWhatIsWrong:
+    def test_networks_by_name_have_weights(self, monkeypatch):
+        made = []
+        monkeypatch.setattr(models, "create", lambda name, **options: made.append((name, options)) or network_of(12))
+        assert adapt("resnet18", task()).expected.held_out == 20
+        assert made == [("resnet18", {"pretrained": True})]
+        with pytest.raises(InputError, match="The network 'conv4' comes without weights, so its name alone cannot"):
+            adapt("conv4", task())
+
     def test_a_learner_that_does_not_fit_is_told_of(self):
         with pytest.warns(MisfitWarning) as said:
             adapt(network_of(12), task(spread=3.0), algorithm="maml", lr=1e-4)
