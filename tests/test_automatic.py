@@ -231,6 +231,12 @@ class TestWhatIsWrong:
         with pytest.raises(InputError, match="hold NaN or infinite values"):
             adapt(network_of(12).half(), (1e6 * x, y))
 
+    def test_half_precision(self):
+        x, y = task()
+        learner = adapt(network_of(12).half(), (x, y))
+        assert learner.score(x, y) > 0.9 and learner(x).dtype == torch.float32
+        assert adapt(network_of(12).bfloat16(), (x, y)).score(x, y) > 0.9
+
     def test_a_model_without_features(self):
         dead = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 4))
         with torch.no_grad():

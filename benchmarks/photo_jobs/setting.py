@@ -54,7 +54,7 @@ def network() -> nn.Module:
     [file] = Path(found.submodule_search_locations[0]).glob("models/*.pth")
     with warnings.catch_warnings():  # that the tensors are taken in order
         warnings.simplefilter("ignore", UserWarning)
-        return models.create(NAME, weights=str(file)).eval()
+        return models.create(NAME, weights=str(file), seed=0).eval()  # of its new head
 
 
 def photos(root: str | None, net: nn.Module) -> Data:
