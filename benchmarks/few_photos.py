@@ -2,8 +2,8 @@
 
 Everybody gets the same features of the same photos in the same episodes. It needs mini-ImageNet's photos and the
 packages of the extra `bench`; the network's weights come with one of them. One run takes about a quarter of an hour of
-one core after the features are there, most of it for fine-tuning the whole network by name (`--again`: that part alone).
-Results are written as JSON, a page and a picture.
+one core after the features are there, most of it for fine-tuning the whole network by name; `--again` does that part
+alone. Results are written as JSON, a page and a picture.
 """
 
 from __future__ import annotations
