@@ -126,6 +126,15 @@ def test_the_search_takes_what_suits_the_features():
     assert strong.held_out_features(x, y).shape == (24, 3)
 
 
+@pytest.mark.parametrize("name", ["ridge", "logistic"])
+def test_many_examples_are_solved_for_one_by_one(name, monkeypatch):
+    x, y = support((5, 4, 6))
+    head = algorithms.create(name, model=nn.Identity())
+    together = head.held_out_features(x, y)
+    monkeypatch.setattr("fewshot_kit.algorithms.linear_head.TOGETHER", 14)
+    torch.testing.assert_close(head.held_out_features(x, y), together)
+
+
 def test_the_general_folds_are_those_of_any_head():
     x, y = support((3, 2, 1))
     head = algorithms.create("simple_shot", model=nn.Identity())

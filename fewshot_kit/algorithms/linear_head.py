@@ -19,6 +19,8 @@ from .held_out import choose, class_balance, fold_weights, measurable
 from .metric import class_count
 from .simple_shot import one_hot
 
+TOGETHER = 300  # examples, up to which all folds and penalties are solved for at once: 25 matrices of S x S
+
 
 class Smoother(NamedTuple):
     """Weighted ridge regression with a free offset on given features: linear in the targets."""
@@ -123,7 +125,11 @@ class LinearHead(FeatureHead):
         weights = class_balance(y, kept).expand(len(tried), *kept.shape)
         with torch.no_grad():  # which penalty is best has no derivative
             kernel, targets = features @ features.mT, one_hot(y).to(features.dtype)
-            fitted = self.solve(kernel, targets, weights, penalties[:, None].expand(-1, len(kept)))[3]
+            if len(y) <= TOGETHER:
+                fitted = self.solve(kernel, targets, weights, penalties[:, None].expand(-1, len(kept)))[3]
+            else:
+                rows = [[self.solve(kernel, targets, w, p)[3] for w in weights[0]] for p in penalties]
+                fitted = torch.stack([torch.stack(row) for row in rows])
             held = ((1 - kept)[..., None] * fitted).sum(1)  # each example by the fold that it was left out of
             usual = min(self.USUAL, len(tried) - 1)
             chosen = choose(held, y, usual, self.TEMPERATURE)
