@@ -20,7 +20,7 @@ from .episodes import relabel
 from .errors import InputError
 from .inputs import read_support
 from .learner import Learner, batch_of
-from .misfit import FITTED, check_finite, fit, warn_of_misfit
+from .misfit import DESCENDED, FITTED, check_finite, fit, warn_of_misfit
 from .pictures import channels_of
 from .recipes import options_of
 from .registry import closest
@@ -90,7 +90,7 @@ def adapt(
         y = y.to(x.dtype) if x.is_floating_point() else y
     _check(x, y, classes)
 
-    expected = None
+    expected, wanted = None, FITTED
     if isinstance(model, Algorithm):
         made = with_options(copy.deepcopy(model), **options).eval()
         check_task(made, x, y, len(classes or ()))
@@ -102,8 +102,9 @@ def adapt(
     else:
         name = "finetune" if algorithm == "auto" else algorithm
         made, state, why = _by_algorithm(model, name, options, x, y, len(classes or ()))
+        wanted = DESCENDED if isinstance(made, GradientBased) else FITTED
     learner = Learner(made, state, classes, why=why, transform=transform, support=(x, y), expected=expected)
-    warn_of_misfit(learner, x, y)
+    warn_of_misfit(learner, x, y, wanted)
     return learner
 
 
@@ -165,7 +166,7 @@ def _by_algorithm(
         state = _adapted(one, x, y, checked=False)
         fitted = fit(one, state, x, y)
         tries.append((fitted, one, state))
-        if fitted >= (FITTED if ways else 0.0):
+        if fitted >= (DESCENDED if ways else 0.0):
             break
     _, made, state = max(tries, key=lambda each: each[0])
     check_finite(made, state)

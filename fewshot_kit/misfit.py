@@ -17,6 +17,7 @@ from .errors import InputError, MisfitWarning
 from .learner import Learner
 
 FITTED = 0.5  # of the way from chance to certainty, on the support set itself
+DESCENDED = 0.9  # the same of a plain module that was trained on it: less is too few steps, or a rate that is off
 
 
 def check_finite(algorithm: Algorithm, state: Any) -> None:
@@ -57,15 +58,20 @@ def fit(algorithm: Algorithm, state: Any, x: Tensor, y: Tensor) -> float:
     return (float((scores[:, :ways].argmax(-1) == y).double().mean()) * ways - 1) / (ways - 1)
 
 
-def warn_of_misfit(learner: Learner, x: Tensor, y: Tensor) -> None:
-    """Say so where a learner does not even know the examples that it was given."""
+def warn_of_misfit(learner: Learner, x: Tensor, y: Tensor, wanted: float) -> None:
+    """Say so where a learner does not even know the examples that it was given.
+
+    Args:
+        x, y: the support set.
+        wanted: the fit that is enough, where there are classes.
+    """
     fitted = fit(learner.algorithm, learner.state, x, y)
     if fitted == -math.inf:
         raise InputError(
             f"The scores of {type(learner.algorithm).__name__} on its own support set are not finite; lower lr, adapt "
             "in float32, or leave algorithm= out."
         )
-    if fitted >= (FITTED if learner.classes else 0.0):
+    if fitted >= (wanted if learner.classes else 0.0):
         return
     lr, steps = (getattr(learner.algorithm, name, None) for name in ("lr", "steps"))
     descended = isinstance(lr, float) and isinstance(steps, int)
