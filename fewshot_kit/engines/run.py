@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
@@ -41,7 +42,9 @@ def meta_backward(
     result = choice.run(algorithm, episodes)
     for parameter, total in zip(trainable(algorithm), result.gradients, strict=True):
         if total is not None:
-            mean = total / len(result.losses)
+            # In the parameter's own layout, which the loop's channels-last copies do not keep: a fused optimiser on a
+            # CPU goes through the memory of both as it lies, and would step along the slopes of other weights.
+            mean = torch.empty_like(parameter).copy_(total / len(result.losses))
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
     for name, total in result.moves.items():
         buffer = algorithm.get_buffer(name).detach()
