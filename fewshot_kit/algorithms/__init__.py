@@ -4,6 +4,7 @@ from ._registry import create, get, names, register
 from .alpha_tim import AlphaTIM
 from .anil import ANIL
 from .base import Algorithm
+from .baseline import Baseline, BaselinePlusPlus
 from .bd_cspn import BDCSPN
 from .boil import BOIL
 from .cavia import CAVIA
@@ -20,6 +21,8 @@ from .maml import FOMAML, MAML
 from .maml_plus_plus import MAMLPlusPlus
 from .mann import MANN
 from .matching_net import MatchingNet
+from .meta_baseline import MetaBaseline
+from .meta_curvature import MetaCurvature
 from .meta_lstm import MetaLSTM
 from .meta_sgd import MetaSGD
 from .metric import Metric
@@ -48,6 +51,8 @@ __all__ = [
     "R2D2",
     "Algorithm",
     "AlphaTIM",
+    "Baseline",
+    "BaselinePlusPlus",
     "Cosine",
     "FeatureHead",
     "Finetune",
@@ -57,6 +62,8 @@ __all__ = [
     "Logistic",
     "MAMLPlusPlus",
     "MatchingNet",
+    "MetaBaseline",
+    "MetaCurvature",
     "MetaLSTM",
     "MetaSGD",
     "Metric",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +39,7 @@ class Algorithm(nn.Module):
     regression = True  # whether it can learn float targets; class labels it always can
     shaped_by: frozenset[str] = frozenset()  # options that its parameters' shapes follow, when it is made
     transductive = False  # whether its method itself looks at all queries of a task together
+    classes: int | None = None  # training classes that `loss` tells apart, where `draw` gives labelled batches
 
     def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
         super().__init__()
@@ -57,6 +59,33 @@ class Algorithm(nn.Module):
         state = self.adapt(episode.support_x, episode.support_y)
         scores = self.predict(state, episode.query_x)
         return self.criterion(scores, episode.query_y), scores
+
+    def draw(
+        self,
+        split: Any,
+        ways: int,
+        shots: int,
+        queries: int,
+        meta_batch: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> Episode:
+        """What one meta-update learns from, with a leading T = `meta_batch`: episodes of the training split.
+
+        Where classes are learned as classes it is labelled batches instead, as query sets without a support set
+        (`LearnsClasses`).
+
+        Args:
+            split: the training split.
+            ways, shots, queries: classes of an episode, support and query examples of each.
+            generator: decides what is drawn.
+            device: where the examples are to be.
+
+        Raises:
+            InputError: what the split refuses.
+        """
+        episodes: Episode = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
+        return episodes
 
     def held_out(self, x: Tensor, y: Tensor) -> Tensor:
         """Support set `[S, ...]`, class indices `[S]` -> scores `[S, classes]`, each by what was learned without that

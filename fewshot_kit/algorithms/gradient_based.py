@@ -13,7 +13,7 @@ from torch.func import functional_call
 from ..errors import InputError
 from .base import Algorithm, Criterion
 from .heads import find_head, linear_head
-from .inner_loop import Loss, Rule, Tensors, inner_loop, sgd
+from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop
 from .layers import batch_norms, layers
 from .modes import (
     by_the_batch,
@@ -37,6 +37,9 @@ class GradientBased(Algorithm):
         lr: inner-loop rate.
         first_order: leave out the derivative of the inner gradients.
         steps: inner-loop steps.
+        optimizer: by which rule: `"sgd"`, plain steps, or `"adam"`, which needs no rate for each layer (differentiate
+            it to first order: its steps hardly depend on the size of the gradients). For algorithms without a rule of
+            their own.
         head: name of the head; by default the last `nn.Linear`.
         batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
             queries are normalised together (the MAML paper). `support`: from the support set, as the adapted model
@@ -47,6 +50,7 @@ class GradientBased(Algorithm):
         InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
     """
 
+    takes_rules = True  # whether `optimizer` may name its update rule, where it has no `rule` of its own
     keeps_head = True  # whether the model's own outputs are the scores, so that they limit the classes
 
     def __init__(
@@ -56,12 +60,13 @@ class GradientBased(Algorithm):
         first_order: bool = False,
         *,
         steps: int = 1,
+        optimizer: str = "sgd",
         head: str | None = None,
         batch_norm: str = "transductive",
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__(model, criterion)
-        self.lr, self.first_order, self.steps = lr, first_order, steps
+        self.lr, self.first_order, self.steps, self.optimizer = lr, first_order, steps, optimizer
         self.head = find_head(model, head) if head is not None else None
         self.batch_norm = batch_norm
         self.check()
@@ -72,6 +77,10 @@ class GradientBased(Algorithm):
             raise InputError(f"The inner loop's lr is {self.lr!r}; it must be a positive number.")
         if not isinstance(self.steps, int) or self.steps < 0:
             raise InputError(f"The inner loop's steps are {self.steps!r}; they must be a whole number, 0 or more.")
+        if self.optimizer not in RULES:
+            raise InputError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(RULES)}.")
+        if self.optimizer != "sgd" and not (self.takes_rules and type(self).rule is GradientBased.rule):
+            raise InputError(f"{type(self).__name__} has a rule of its own; leave optimizer={self.optimizer!r} out.")
         check_policy(self.model, self.batch_norm)
 
     @property
@@ -96,7 +105,7 @@ class GradientBased(Algorithm):
 
     def rule(self) -> Rule:
         """The inner loop's update rule."""
-        return sgd(self.lr)
+        return RULES[self.optimizer](self.lr)
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`.
@@ -193,6 +202,14 @@ class GradientBased(Algorithm):
                 f"Batch norm cannot take its statistics from {len(x)} example (batch_norm='{self.batch_norm}'); give "
                 "more examples, or take batch_norm='running' (with several support examples, 'support' does too)."
             ) from error
+
+    def check_clonable(self) -> None:
+        """Raises `InputError` where the libraries' learners, which take plain steps, would do something else."""
+        if self.optimizer != "sgd":
+            raise InputError(
+                f"learn2learn's and higher's learners take plain steps, and optimizer is {self.optimizer!r}; use "
+                "adapt(x, y) and predict(state, x), or optimizer='sgd'."
+            )
 
     def clone(self) -> Any:
         """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""

@@ -59,6 +59,10 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     return Rule(init, update)
 
 
+# The rules that an option can name, each a function of its rate.
+RULES: dict[str, Callable[[float], Rule]] = {"sgd": sgd, "adam": adam}
+
+
 def inner_loop(
     loss: Loss, parameters: Tensors, buffers: Tensors, rule: Rule, steps: int, order: int
 ) -> tuple[Tensors, Tensors]:

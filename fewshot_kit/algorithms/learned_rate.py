@@ -9,6 +9,8 @@ from .gradient_based import GradientBased
 class LearnedRate(GradientBased):
     """`lr` is where the rates start: it is set once."""
 
+    takes_rules = False
+
     @property
     def lr(self) -> float:
         """Where the rates started."""

@@ -24,6 +24,7 @@ class MAML(GradientBased):
 
     def clone(self, first_order: bool | None = None) -> Any:
         """learn2learn's own `MAML` clone: `adapt(loss)` and `forward`; back-propagation reaches this model."""
+        self.check_clonable()
         order = self.first_order if first_order is None else first_order
         learner = compat.learn2learn().algorithms.MAML
         # What can adapt is derived from the model: frozen and unused parameters are simply left alone.

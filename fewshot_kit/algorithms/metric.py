@@ -26,7 +26,8 @@ class Metric(Algorithm):
             linear head is an embedding as it is. The rest of it is trained in place.
         head: name of the head; by default the last `nn.Linear`.
         batch_norm: where batch norm takes its statistics from. `transductive`: support and query set each from
-            themselves. `support`: both from the support set (inductive). `running`: the stored ones.
+            themselves. `support`: both from the support set (inductive). `running`: the stored ones, which training
+            moves as PyTorch does, each pass normalised by itself (inductive, and the same for any number of ways).
         criterion: `(scores, targets) -> scalar`; by default cross-entropy.
 
     Raises:
@@ -34,6 +35,7 @@ class Metric(Algorithm):
     """
 
     regression = False
+    moves = True  # whether training moves the stored statistics, where `batch_norm` is `running`
 
     def __init__(
         self,
@@ -54,18 +56,28 @@ class Metric(Algorithm):
     def embed_support(self, x: Tensor) -> tuple[Tensor, Statistics]:
         """Support set `[S, ...]` -> embeddings `[S, D]`, and the batch-norm statistics that queries are to use."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(running(self.model, batch_statistics=self.batch_norm != "running"))
+            stack.enter_context(self._normalising(self.batch_norm != "running"))
             statistics = stack.enter_context(collected(self.model)) if self.batch_norm == "support" else {}
-            return self._embed(x, alone=self.batch_norm == "running"), statistics
+            return self._embed(x, self._alone), statistics
 
     def embed_query(self, x: Tensor, statistics: Statistics) -> Tensor:
         """Query set `[Q, ...]` -> embeddings `[Q, D]`."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(running(self.model, batch_statistics=self.batch_norm == "transductive"))
+            stack.enter_context(self._normalising(self.batch_norm == "transductive"))
             if self.batch_norm == "support":
                 stack.enter_context(normalised_by(self.model, statistics))
             # The hooks that put a support set's statistics in place count the calls of each layer: one batch for all.
-            return self._embed(x, alone=self.batch_norm == "running")
+            return self._embed(x, self._alone)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether batch norm takes an example by itself."""
+        return self.batch_norm == "running" and not (self.training and self.moves)
+
+    def _normalising(self, batch_statistics: bool) -> contextlib.AbstractContextManager[None]:
+        if self.batch_norm == "running" and self.training and self.moves:
+            return running(self.model, batch_statistics=True, moving=True)
+        return running(self.model, batch_statistics=batch_statistics)
 
     def _embed(self, x: Tensor, alone: bool) -> Tensor:
         def run(part: Tensor) -> Tensor:

@@ -24,4 +24,5 @@ class SplitAtHead(GradientBased):
 
     def clone(self) -> FrozenLearner:
         """A learner on higher that freezes the other part, with `adapt(loss)` and `forward`."""
+        self.check_clonable()
         return FrozenLearner(self.model, self.adapts(), self.lr, self.first_order)

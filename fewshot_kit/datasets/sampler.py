@@ -102,6 +102,13 @@ class Sampler:
         query = self.order[starts.gather(1, label) + chosen]
         return Drawn(support, turns[..., None].expand_as(support)), Drawn(query, turns.gather(1, label)), label
 
+    def draw_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Numbers of images and their quarter turns, each `[count]`: uniform, with replacement."""
+        images = torch.randint(len(self.order), (count,), generator=generator)
+        if self.rotations == "none":
+            return images, torch.zeros_like(images)
+        return images, torch.randint(4, (count,), generator=generator)
+
 
 def fresh_generator() -> torch.Generator:
     """A CPU generator seeded by the operating system, for callers who gave none."""

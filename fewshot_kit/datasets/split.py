@@ -213,6 +213,26 @@ class Split(Dataset[tuple[Tensor, int]]):
         """Which images make up `tasks` tasks of `examples` images per class; unchecked, see `check`."""
         return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
 
+    def labelled(
+        self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Examples of all classes, drawn uniformly with replacement, in the turns that episodes may have.
+
+        Args:
+            count: n, the number of examples.
+            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
+            device: where the examples are gathered; by default where the split's tensor is.
+
+        Returns:
+            `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
+        """
+        images, turns = self._sampler.draw_labelled(count, _on_cpu(generator))
+        x = self.gather(images, turns, device)
+        y = self.y[images]
+        if self.rotations == "classes":
+            y = y + turns * len(self._stored_classes)
+        return x, _sent(y, x.device)
+
     def gather(self, images: Tensor, turns: Tensor, device: torch.device | str | None = None) -> Tensor:
         """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device.
 

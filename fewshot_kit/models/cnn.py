@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,13 +25,22 @@ class CNN(nn.Module):
         hidden: channels of every convolution.
         image_size: height and width in pixels, at least 3.
         seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        smooth_head: start from a head whose weights vary smoothly over the image, by interpolation between 6 x 6
+            points. Where the head stays as it is (BOIL) the body can follow it far better than one that is drawn
+            position by position.
 
     Raises:
         InputError: a size below 1, or an image smaller than the pool.
     """
 
     def __init__(
-        self, ways: int = 5, channels: int = 1, hidden: int = 32, image_size: int = 28, seed: int | None = None
+        self,
+        ways: int = 5,
+        channels: int = 1,
+        hidden: int = 32,
+        image_size: int = 28,
+        seed: int | None = None,
+        smooth_head: bool = False,
     ) -> None:
         super().__init__()
         check_sizes("cnn", ways=ways, channels=channels, hidden=hidden, image_size=image_size)
@@ -41,6 +51,11 @@ class CNN(nn.Module):
                 nn.Conv2d(hidden if block else channels, hidden, kernel_size=3, padding=1) for block in range(4)
             )
             self.head = nn.Linear(hidden * (image_size - 2) ** 2, ways)
+            if smooth_head:
+                points = 0.02 * torch.randn(ways, hidden, 6, 6)
+                smooth = F.interpolate(points, size=image_size - 2, mode="bicubic")
+                self.head.weight = nn.Parameter(smooth.flatten(1))
+                nn.init.zeros_(self.head.bias)
 
     def features(self, x: Tensor) -> Tensor:
         """Images `[N, channels, H, W]` -> `[N, hidden, H, W]`."""

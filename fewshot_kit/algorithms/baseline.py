@@ -1,0 +1,37 @@
+"""Chen, Liu, Kira, Wang and Huang, "A Closer Look at Few-shot Classification", ICLR 2019."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._registry import register
+from .cosine import Cosine
+from .learns_classes import LearnsClasses
+from .logistic import Logistic
+
+
+@register("baseline")
+class Baseline(LearnsClasses, Logistic):
+    """A network that learns all training classes by one linear layer; new tasks by logistic regression on its features.
+
+    The paper fits a linear layer to a support set by 100 steps of descent; here it is solved for, its penalty found by
+    folds. `LearnsClasses` describes the options of training, `Logistic` those of new tasks.
+    """
+
+
+@register("baseline_plus_plus")
+class BaselinePlusPlus(LearnsClasses, Cosine):
+    """Baseline++: all scores are cosine similarities, of the training classes and of a new task's alike.
+
+    `LearnsClasses` describes the options of training, `Cosine` those of new tasks.
+    """
+
+    def __init__(self, model: nn.Module, *, scale: float = 10.0, **options: Any) -> None:
+        super().__init__(model, scale=scale, **options)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Features `[N, D]` -> scores of all training classes `[N, classes]`: `scale` times the cosine similarity."""
+        return self.scale * F.normalize(features, dim=-1) @ F.normalize(self.classifier.weight, dim=-1).T

@@ -1,0 +1,53 @@
+"""Chen, Liu, Xu, Darrell and Wang, "Meta-Baseline: Exploring Simple Meta-Learning for Few-Shot Learning", ICCV 2021."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..ranges import check_rate
+from ._registry import register
+from .metric import Metric, class_count
+from .modes import usual_policy
+
+
+@register("meta_baseline")
+class MetaBaseline(Metric):
+    """The nearest class mean by cosine similarity, times a learned scale, trained on episodes (equation 2).
+
+    It starts from a network that learned the training classes as classes: that of `baseline`, by `meta_train(init=...)`
+    or `--init`. The state of a task is `{"means" [classes, D], of length 1, "statistics"}`. `Metric` describes the
+    other options.
+
+    Args:
+        scale: where the factor of the cosine similarities starts; it is learned.
+        batch_norm: as in `Metric`; by default the stored statistics, or those of the support set where a network's
+            stored ones were never moved.
+    """
+
+    moves = False  # those of the classes are better than an episode's
+
+    def __init__(self, model: nn.Module, *, scale: float = 10.0, batch_norm: str | None = None, **options: Any) -> None:
+        check_rate(scale=scale)
+        super().__init__(model, batch_norm=batch_norm or usual_policy(model), **options)
+        beside = next(self.model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+        self.factor = nn.Parameter(beside.new_tensor(float(scale)))
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"means", "statistics"}`."""
+        embedded, statistics = self.embed_support(x)
+        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
+        means = members.T @ embedded / members.sum(0)[:, None]
+        return {"means": F.normalize(means, dim=-1), "statistics": statistics}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`."""
+        embedded = F.normalize(self.embed_query(x, state["statistics"]), dim=-1)
+        return self.factor * embedded @ state["means"].T
+
+    def figures(self) -> dict[str, float]:
+        """The learned factor."""
+        return {"factor": float(self.factor.detach())}
