@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets, models
-from .adaptation import Learner, with_options
+from .adaptation import Learner
 from .adaptation import adapt as adapt_to_task
 from .algorithms import Algorithm
 from .algorithms.layers import batch_norms
@@ -20,6 +20,7 @@ from .errors import InputError
 from .likeness import MOST, Statistics, shorter_sides, unlike
 from .predictions import Prediction, collect, printable, table, to_json, write_csv
 from .registry import closest
+from .replacing import with_options
 from .seeds import default_draws
 from .sheet import contact_sheet
 from .values import check_options

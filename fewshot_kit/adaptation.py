@@ -21,12 +21,12 @@ from .errors import InputError
 from .inputs import read_support
 from .learner import Learner, batch_of
 from .misfit import DESCENDED, FITTED, check_finite, fit, warn_of_misfit
+from .options import options_of
 from .pictures import channels_of
-from .recipes import options_of
-from .registry import closest
+from .replacing import with_options
 from .seeds import default_draws
 
-__all__ = ["Learner", "adapt", "with_options"]
+__all__ = ["Learner", "adapt"]
 
 AUTO = ("head", "batch_norm", "views")  # the options that `auto` takes; any other asks for fine-tuning by hand
 LOWER = 3  # times that a rate which was not asked for is divided by ten until the support set is fitted
@@ -191,24 +191,3 @@ def _adapted(algorithm: Algorithm, x: Tensor, y: Tensor, checked: bool = True) -
     if checked:
         check_finite(algorithm, state)
     return state
-
-
-def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
-    """Replace options of an algorithm, in place: `with_options(maml, steps=10)`.
-
-    Raises:
-        InputError: an option that the algorithm does not have; the nearest one is named.
-    """
-    known = [name for name in options_of(type(algorithm)).parameters if name != "model"]
-    for name, value in options.items():
-        if name not in known or not hasattr(algorithm, name):
-            raise InputError(
-                f"{type(algorithm).__name__} has no option '{name}'.{closest(name, known)} It has {', '.join(known)}."
-            )
-        setattr(algorithm, name, value)
-    if isinstance(algorithm, GradientBased | Metric):
-        algorithm.check()
-    said = {name: value for name, value in options.items() if name not in algorithm.shaped_by}
-    if algorithm.recipe is not None and said:
-        algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | said}
-    return algorithm

@@ -15,16 +15,19 @@ from torch import Tensor, nn
 from . import algorithms, models
 from .algorithms import Algorithm
 from .errors import InputError
+from .replacing import with_options
 from .run_config import describe, plain, read_config, write_config
 from .storage import flatten, read, unflatten, write, write_bytes
 
 __all__ = [
     "describe",
+    "find_state",
     "flatten",
     "load",
     "load_state",
     "read",
     "read_config",
+    "read_state",
     "rebuild",
     "record_results",
     "save",
@@ -61,7 +64,7 @@ def load_state(path: str | Path, algorithm: Algorithm) -> tuple[Any, Any]:
     Raises:
         InputError: the file cannot be used, or belongs to another model; the first tensor that differs is named.
     """
-    saved, meta = _read_state(path)
+    saved, meta = read_state(path)
     fill(algorithm, saved["algorithm"], path)
     return saved["extra"], meta
 
@@ -77,13 +80,18 @@ def rebuild(
     Raises:
         InputError: as `load`.
     """
-    saved, meta = _read_state(path)
+    saved, meta = read_state(path)
     if not isinstance(meta, dict) or "recipes" not in meta:
         raise InputError(f"{path} does not say how its algorithm is made; give a file that a learner was saved to.")
     return _filled(meta["recipes"], saved["algorithm"], path, path, model, algorithm), saved["extra"], meta
 
 
-def _read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
+def read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
+    """What `save_state` wrote of the algorithm (its state under `"algorithm"`) and beside it, and its `meta`.
+
+    Raises:
+        InputError: the file cannot be used, or is no checkpoint.
+    """
     tensors, meta = read(path)
     if "structure" not in meta or "kept" not in meta:
         raise InputError(f"{path} holds no algorithm; give a checkpoint of a run folder.")
@@ -144,7 +152,7 @@ def load(
     algorithm: Algorithm | None = None,
     which: Literal["best", "last"] = "best",
 ) -> Algorithm:
-    """The algorithm of a run folder, on the CPU, made again from its recipes.
+    """The algorithm of a run folder, on the CPU, made again from its recipes, with the options that it was tested with.
 
     Args:
         path: a run folder, of `meta_train` or `save`.
@@ -156,15 +164,21 @@ def load(
         InputError: the folder is missing, half-written, damaged or from a newer version; or its model or
             algorithm was made by hand and has to be passed.
     """
-    config = read_config(path)
-    file = state_path(path, which)
+    config, file = read_config(path), find_state(path, which)
+    filled = _filled(config, read_state(file)[0]["algorithm"], path, file, model, algorithm)
+    return with_options(filled, **config.get("training", {}).get("test_options", {}))
+
+
+def find_state(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
+    """The checkpoint of a run folder; `"best"` is the last where there is no best. `InputError` where there is none."""
+    file = state_path(run, which)
     if which == "best" and not file.exists():
-        file = state_path(path, "last")
+        file = state_path(run, "last")
     if not file.exists():
         raise InputError(
-            f"{path} has no {file.name}: the run never reached its first checkpoint; train it with --resume."
+            f"{run} has no {file.name}: the run never reached its first checkpoint; train it with --resume."
         )
-    return _filled(config, _read_state(file)[0]["algorithm"], path, file, model, algorithm)
+    return file
 
 
 def _filled(

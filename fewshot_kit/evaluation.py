@@ -194,7 +194,12 @@ def draw(
     device, dtype = place
     unbalanced = {} if dirichlet is None else {"dirichlet": dirichlet}  # which not every split takes
     drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device, **unbalanced)
-    return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in drawn))
+    return in_dtype(drawn, dtype)
+
+
+def in_dtype(episodes: Episode, dtype: torch.dtype) -> Episode:
+    """Episodes whose floats are of that dtype."""
+    return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in episodes))
 
 
 def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from . import engines
+from .algorithms import Algorithm
 from .algorithms.metric import of_ways
+from .augmentation import augmented
 from .checks import device_of, dtype_of
 from .episodes import Episode
 from .errors import InputError
-from .evaluation import accuracy, draw
+from .evaluation import accuracy, in_dtype
 from .prefetch import ahead
 from .schedules import SCHEDULES
 from .seeds import default_draws, stream
@@ -26,13 +28,20 @@ READ_EVERY = 10  # iterations: on a GPU, reading a figure back waits for all tha
 
 def meta_batches(training: Training) -> Generator[Episode]:
     """The meta-batches of the iterations to come, each drawn while the one before it is learned from."""
-    seed, task = training.settings["seed"], [training.settings[n] for n in ("ways", "shots", "queries", "meta_batch")]
-    place = device_of(training.algorithm), dtype_of(training.algorithm)
+    first = training.iteration + 1
+    return ahead(
+        lambda index: draw_meta_batch(training.algorithm, training.data.train, training.settings, index),
+        range(first, training.iterations + 1),
+    )
 
-    def batch(index: int) -> Episode:
-        return draw(training.data.train, *task, generator=stream(seed, "training", index), place=place)
 
-    return ahead(batch, range(training.iteration + 1, training.iterations + 1))
+def draw_meta_batch(algorithm: Algorithm, split: Any, settings: dict[str, Any], index: int) -> Episode:
+    """The meta-batch of one iteration, which the seed and the iteration's number alone decide."""
+    seed, device, dtype = settings["seed"], device_of(algorithm), dtype_of(algorithm)
+    ways, shots, queries, tasks = (settings[name] for name in ("ways", "shots", "queries", "meta_batch"))
+    drawn = algorithm.draw(split, ways, shots, queries, tasks, stream(seed, "training", index), device)
+    drawn = augmented(drawn, settings.get("augmentation", "none"), stream(seed, "augmentation", index))
+    return in_dtype(drawn, dtype)
 
 
 def meta_update(training: Training, episodes: Episode) -> None:
@@ -45,12 +54,13 @@ def meta_update(training: Training, episodes: Episode) -> None:
     training.optimizer.zero_grad()
     algorithm.anneal(training.iteration / training.iterations)
     drawn_from = default_draws(settings["seed"], "training draws", index, device_of(algorithm))
-    with drawn_from, of_ways(settings["ways"]):
+    ways = algorithm.classes or settings["ways"]
+    with drawn_from, of_ways(ways):
         losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
     gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
     measured = {"loss": losses.mean()}
     if not episodes.query_y.is_floating_point():
-        measured["accuracy"] = accuracy(scores, episodes.query_y, settings["ways"]).mean()
+        measured["accuracy"] = accuracy(scores, episodes.query_y, ways).mean()
     measured["gradient"] = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
     training.unread.append((index, {name: value.double() for name, value in measured.items()}))
     every = 1 if losses.device.type == "cpu" else READ_EVERY

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from .errors import InputError, UnknownName, first_line
-from .recipes import options_of, plain_options
+from .options import options_of, plain_options
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 

@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 from .errors import InputError
 
+WARM_UP = 0.1  # of the run
+
 # The fraction of the run that is done, 0 to 1 -> the factor of the rate.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    # Without normalisation the first steps of Adam at the full rate leave weights of twice the size for good.
+    "warmup_cosine": lambda done: min((done + 1e-3) / WARM_UP, 0.5 * (1 + math.cos(math.pi * done))),
 }
 
 

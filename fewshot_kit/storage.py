@@ -112,6 +112,17 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, kept["meta"]
 
 
+def is_own(path: str | Path) -> bool:
+    """Whether `write` wrote this file, going by its header alone."""
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = file.read(min(size, 100_000_000))
+        return _KEY in json.loads(header).get("__metadata__", {})
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -14,17 +15,19 @@ import torch
 from . import engines
 from .algorithms import Algorithm
 from .algorithms.modes import kept_modes
+from .augmentation import check_augmentation
 from .checkpoints import state_path
-from .checks import check_task, device_of, dtype_of, find_device
+from .checks import check_task, find_device
 from .errors import InputError
-from .evaluation import draw, evaluate
+from .evaluation import evaluate
 from .hooks import Hooks, ProgressBar
-from .meta_update import meta_batches, meta_update, read_figures
+from .initial import start_from
+from .meta_update import draw_meta_batch, meta_batches, meta_update, read_figures
 from .ranges import check_counts, check_rate
 from .recorder import Recorder
+from .replacing import with_options
 from .run_config import describe, read_config
 from .schedules import check_schedule
-from .seeds import stream
 from .signals import stop_requests
 
 
@@ -88,6 +91,8 @@ def meta_train(
     meta_batch: int = 16,
     meta_lr: float = 1e-3,
     schedule: str = "constant",
+    augmentation: str = "none",
+    init: str | Path | None = None,
     seed: int = 0,
     run: str | Path | None = None,
     resume: bool = False,
@@ -95,6 +100,7 @@ def meta_train(
     validation_episodes: int = 200,
     validation_queries: int = 15,
     validation_ways: int | None = None,
+    test_options: dict[str, Any] | None = None,
     engine: str = "auto",
     chunk: int | None = None,
     workers: int | None = None,
@@ -104,7 +110,9 @@ def meta_train(
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
 ) -> TrainingResult:
-    """Meta-train an algorithm, in place, by Adam on the mean loss of a meta-batch of episodes.
+    """Meta-train an algorithm, in place, by Adam on the mean loss of a meta-batch.
+
+    It learns from what its `draw` gives: episodes, or labelled batches where it learns classes as classes.
 
     Iteration i draws its episodes and dropout masks from `seed` and i alone, so a run that was stopped and resumed
     gives bit for bit what an uninterrupted one gives on the same machine. Afterwards the algorithm holds the weights
@@ -121,13 +129,19 @@ def meta_train(
             was none. 0 keeps the algorithm as it is made, a frozen network with a head say, after its `begin`.
         meta_batch: episodes per meta-update.
         meta_lr: Adam's rate, at the start.
-        schedule: how the rate goes on: `"constant"`, or `"cosine"` down to 0 after the last iteration.
+        schedule: how the rate goes on: `"constant"`; `"cosine"` down to 0 after the last iteration; or
+            `"warmup_cosine"`, which rises over the first tenth of the run.
+        augmentation: how training images are changed at random: `"strokes"` for line drawings, `"photos"`, or `"none"`
+            (`augmentation.py`). Validation and test see them as they are.
+        init: start from the weights of this run folder or file (`initial.start_from`).
         seed: decides the episodes and dropout, and the fixed list of validation episodes.
         run: the run folder; None writes nothing.
         resume: go on with the run in that folder; its settings have to be the same.
         validate_every: iterations between validations, each followed by a checkpoint; the last one has both too.
         validation_episodes, validation_queries: episodes per validation, and their query examples per class.
         validation_ways: their classes, where a metric algorithm is trained with more ways than are asked for later.
+        test_options: options of the algorithm that are replaced in validation and for good after training, such as
+            `{"steps": 20, "lr": 0.1}`: more inner steps at a lower rate often do better than those it was trained with.
         engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
             give the same gradients up to rounding: for the same bits in two runs, name one.
         chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
@@ -146,14 +160,16 @@ def meta_train(
     check_counts(validation_queries=validation_queries, validation_ways=validation_ways or ways)
     check_rate(meta_lr=meta_lr)
     check_schedule(schedule)
+    check_augmentation(augmentation)
+    with_options(copy.copy(algorithm), **test_options or {})  # said before any work
     task = {"ways": ways, "shots": shots, "queries": queries}
     data.train.check(**task)
     if data.validation is not None and iterations:
         data.validation.check(validation_ways or ways, shots, validation_queries)
     if device is not None:
         algorithm.to(find_device(device))
-    place = device_of(algorithm), dtype_of(algorithm)
-    batch = draw(data.train, **task, meta_batch=meta_batch, generator=stream(seed, "training", 1), place=place)
+    drawn: dict[str, Any] = task | {"meta_batch": meta_batch, "seed": seed, "augmentation": augmentation}
+    batch = draw_meta_batch(algorithm, data.train, drawn, 1)
     check_task(algorithm, batch.query_x[0], batch.query_y[0], ways)
     parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
     if not parameters and iterations:
@@ -173,6 +189,8 @@ def meta_train(
             running |= {name: recorded.get(name, value) for name, value in unsaid.items()}
     with kept_modes(algorithm):
         if not resume or not state_path(run or "").exists():  # new, or killed before its first checkpoint
+            if init is not None:
+                start_from(algorithm, init)
             algorithm.eval().begin(data.train, iterations)
         algorithm.train()
         unmeasured = running["engine"] == "auto" and not iterations
@@ -188,8 +206,9 @@ def meta_train(
         "validation_queries": validation_queries,
         **choice.settings(),
     }
-    if validation_ways not in (None, ways):
-        settings["validation_ways"] = validation_ways
+    unusual: dict[str, tuple[Any, Any]] = {"augmentation": (augmentation, "none"), "init": (init and str(init), None)}
+    unusual |= {"validation_ways": (validation_ways or ways, ways), "test_options": (test_options or {}, {})}
+    settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}  # older runs have none
     optimizer = torch.optim.Adam([{"params": parameters}], lr=meta_lr, fused=True)  # a group may be empty
     training = Training(algorithm, data, optimizer, settings, choice)
     watching: list[Hooks] = [ProgressBar()] if progress and iterations else []
@@ -203,6 +222,7 @@ def meta_train(
 
     started = time.perf_counter()
     _loop(training, [*watching, *hooks], recorder)
+    with_options(algorithm, **test_options or {})
     return TrainingResult(
         iterations=training.iteration,
         weights=training.weights,
@@ -246,15 +266,16 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
 
 def _validate(training: Training, hooks: list[Hooks]) -> None:
     settings = training.settings
+    tested = with_options(copy.copy(training.algorithm), **settings.get("test_options", {}))
     found = evaluate(
-        training.algorithm,
+        tested,
         training.data.validation,
         ways=settings.get("validation_ways", settings["ways"]),
         shots=settings["shots"],
         queries=settings["validation_queries"],
         episodes=settings["validation_episodes"],
         seed=settings["seed"],
-        engine=training.choice.for_evaluation(training.algorithm),
+        engine=training.choice.for_evaluation(tested),
     )
     figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}
     training.history[-1] |= {f"validation_{name}": value for name, value in figures.items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import InputError, first_line
-from .recipes import options_of
+from .options import options_of
 from .registry import closest
 
 # Annotation -> the types that YAML has for it, and what to call them.

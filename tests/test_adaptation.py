@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from fewshot_kit import algorithms, models
-from fewshot_kit.adaptation import Learner, adapt, with_options
+from fewshot_kit.adaptation import Learner, adapt
 from fewshot_kit.checkpoints import save
 from fewshot_kit.errors import InputError, KitError
-from fewshot_kit.recipes import options_of
+from fewshot_kit.options import options_of
+from fewshot_kit.replacing import with_options
 from fewshot_kit.seeds import default_draws
 
 

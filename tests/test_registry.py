@@ -15,7 +15,7 @@ from torch import nn
 
 from fewshot_kit import algorithms, registry
 from fewshot_kit.errors import InputError, UnknownName
-from fewshot_kit.recipes import options_of
+from fewshot_kit.options import options_of
 from fewshot_kit.registry import Registry
 
 

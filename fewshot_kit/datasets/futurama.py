@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from ..errors import InputError
 from ._registry import register
 from .class_splits import by_counts
 from .data import Data, make_data
 from .images import Transform
 from .omniglot_files import DRAWINGS, load
+
+TRAINING = 16
 
 
 @register("futurama")
@@ -19,15 +22,23 @@ def futurama(
     seed: int = 0,
     resample: str = "lanczos",
     download: bool = True,
+    validation: int = 0,
 ) -> Data:
-    """16 training and 10 test characters, by seed; there is no validation split. Options as for `omniglot`.
+    """16 training and 10 test characters, by seed. The other options are as for `omniglot`.
+
+    Args:
+        validation: how many of the 16 validate. They are few, and so all of them train by default.
 
     Raises:
-        InputError: as `omniglot` does.
+        InputError: as `omniglot` does; more than 14 characters to validate.
     """
+    if not 0 <= validation <= TRAINING - 2:
+        raise InputError(f"validation is {validation}; it must leave 2 of the {TRAINING} characters to train on.")
     transform = Transform(image_size, channels=1, invert=True, resample=resample)
     x, names = load("images_background", root, transform, download, alphabet="Futurama")
     y = torch.arange(len(names)).repeat_interleave(DRAWINGS)
-    train, test = by_counts([16, 10], seed)
+    train, test = by_counts([TRAINING, len(names) - TRAINING], seed)
+    parts = [train[: TRAINING - validation], train[TRAINING - validation :], test]
     options = {"image_size": image_size, "rotations": rotations, "seed": seed, "resample": resample}
-    return make_data("futurama", x, y, names, [train, [], test], options, rotations, transform)
+    options |= {"validation": validation} if validation else {}
+    return make_data("futurama", x, y, names, parts, options, rotations, transform)
