@@ -3,59 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import inspect
 import json
 from pathlib import Path
 from typing import Any
 
-from . import algorithms, datasets, models
+from . import algorithms, datasets, experiment, models
 from .adapt_command import depends_on_the_batch
-from .adaptation import with_options
 from .algorithms import Algorithm
-from .checkpoints import load, read_config, record_results, state_path
-from .config import TrainConfig, fitting, from_file, from_run, given, merged
+from .checkpoints import load, read_config, record_results
+from .config import TrainConfig, from_file, from_recipe, from_run, given, merged
 from .errors import InputError
 from .evaluation import Evaluation
 from .evaluation import evaluate as evaluate_on
+from .experiment import create, made_to_fit
 from .profiling import Profiler
-from .recipes import options_of
 from .recorder import TestPlan
-from .seeds import default_draws
-from .training import meta_train
+from .replacing import with_options
 from .values import check_options
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Meta-train, test on unseen classes, and say where everything lies."""
-    settings = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
-    folder = TrainConfig(**settings).folder()
+    asked = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
+    config = TrainConfig(**from_recipe(asked))
+    folder = config.folder()
     if arguments.resume:
-        settings = merged(from_run(folder), settings)
-    config = TrainConfig(**settings)
-    check_options(models.get(config.model), config.model_options, f"'{config.model}'")
-    data = _create(datasets, config.dataset, _made_to_fit(config, _own_images(config)))
-    takes = options_of(models.get(config.model)).parameters
-    sizes = fitting(settings | {"ways": config.ways, "seed": config.seed}, data.train.example_shape)
-    fitted = {name: value for name, value in sizes.items() if name in takes}
-    # A run that goes on has its weights in the checkpoint: those it started from may be gone.
-    going_on = arguments.resume and state_path(folder).exists()
-    with models.filled_later() if going_on else contextlib.nullcontext():
-        model = _create(models, config.model, fitted | config.model_options)
-    with default_draws(config.seed, "algorithm"):  # for modules of its own
-        algorithm = _create(algorithms, config.algorithm, config.algorithm_options, model=model)
-    if going_on and "batch_norm" not in config.algorithm_options:  # what it takes by itself may depend on the weights
-        setattr(algorithm, "batch_norm", read_config(folder).get("batch_norm"))  # noqa: B010
-    data.test.check(config.test_ways or config.ways, config.shots, config.test_queries)
-    training = meta_train(
-        algorithm,
-        data,
-        **config.training(),
-        run=folder,
-        resume=arguments.resume,
-        progress=not arguments.json,
-        hooks=[TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile,
+        config = TrainConfig(**merged(from_run(folder), asked))
+    watching = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
+    data, algorithm, training = experiment.train(
+        config, resume=arguments.resume, progress=not arguments.json, hooks=watching
     )
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
     took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
@@ -72,25 +50,6 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.profile:
         print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
     return 0
-
-
-def _own_images(config: TrainConfig) -> datasets.Transform | None:
-    """The images that a network with weights was trained on, in as many channels as the data set has."""
-    takes = options_of(datasets.get(config.dataset)).parameters
-    channels = {"channels": takes["channels"].default} if "channels" in takes else {}
-    given = {"channels": config.dataset_options["channels"]} if "channels" in config.dataset_options else {}
-    return models.images_for(config.model, **channels | config.model_options | given)
-
-
-def _made_to_fit(config: TrainConfig, images: datasets.Transform | None) -> dict[str, Any]:
-    """The options of the data set: of photos decoded as `images`, where there are any, unless they say otherwise."""
-    photos = "deviation" in options_of(datasets.get(config.dataset)).parameters
-    return (models.as_options(images) if images and photos else {}) | config.dataset_options
-
-
-def _create(room: Any, name: str, options: dict[str, Any], **more: Any) -> Any:
-    check_options(room.get(name), options, f"'{name}'")
-    return room.create(name, **options, **more)
 
 
 def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bool) -> list[Evaluation]:
@@ -126,7 +85,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     config = TrainConfig(**merged(known, wanted))
     recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
     images = datasets.Transform(**recorded) if recorded and models.images_of(algorithm.model) else None
-    data = _create(datasets, config.dataset, _made_to_fit(config, images))
+    data = create(datasets, config.dataset, made_to_fit(config, images))
     split = getattr(data, arguments.split)
     if split is None:
         raise InputError(f"{data.name} has no {arguments.split} split; take --split test.")
@@ -186,7 +145,7 @@ def _list_suited(arguments: argparse.Namespace) -> int:
     if Path(arguments.suited_to).is_dir():
         settings = from_run(arguments.suited_to, kinds=("dataset",))
     config = TrainConfig(**merged(settings, given(arguments)))
-    train = _create(datasets, config.dataset, config.dataset_options).train
+    train = create(datasets, config.dataset, config.dataset_options).train
     if not isinstance(train, datasets.Split):
         able = [name for name in algorithms.names() if getattr(algorithms.get(name), "regression", False)]
         raise InputError(

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from . import models
+from .augmentation import check_augmentation
 from .errors import InputError, first_line
 from .ranges import check_counts, check_rate
+from .recipes import applies, sections
 from .run_config import plain, read_config, read_config_file
 from .schedules import check_schedule
 from .values import check_settings, number, option, read_yaml, whole
@@ -38,7 +40,9 @@ class TrainConfig:
     iterations: int = _setting(10800, "meta-updates; 0 tests and keeps the algorithm as it is made")
     meta_batch: int = _setting(6, "tasks in a meta-update")
     meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
-    schedule: str = _setting("cosine", "how that rate goes on: constant, or cosine down to 0")
+    schedule: str = _setting("cosine", "how that rate goes on: constant, cosine down to 0, or warmup_cosine")
+    augmentation: str = _setting("none", "how training images are changed at random: strokes, photos or none")
+    init: str = _setting("", "start from a run folder, a file of weights, or an algorithm that is trained first")
     validate_every: int = _setting(1200, "iterations between validations, at which the best checkpoint is kept")
     validation_episodes: int = _setting(200, "tasks in a validation")
     test_episodes: int = _setting(600, "test tasks at the end")
@@ -54,6 +58,7 @@ class TrainConfig:
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
     dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
     algorithm_options: dict[str, Any] = _setting({}, "options of the algorithm, as lr=0.4 steps=5")
+    test_options: dict[str, Any] = _setting({}, "those of them that change for validation, test and later, as steps=20")
     model_options: dict[str, Any] = _setting({}, "options of the network, as hidden=32")
 
     def __post_init__(self) -> None:
@@ -64,6 +69,7 @@ class TrainConfig:
         check_counts(0, iterations=self.iterations)
         check_rate(meta_lr=self.meta_lr)
         check_schedule(self.schedule)
+        check_augmentation(self.augmentation)
 
     def folder(self) -> Path:
         """The run folder."""
@@ -73,7 +79,18 @@ class TrainConfig:
     def training(self) -> dict[str, Any]:
         """What `meta_train` is to be told."""
         names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
-        more = ("validation_episodes", "seed", "engine", "chunk", "workers", "compile", "unfold", "device")
+        more = (
+            "augmentation",
+            "test_options",
+            "validation_episodes",
+            "seed",
+            "engine",
+            "chunk",
+            "workers",
+            "compile",
+            "unfold",
+            "device",
+        )
         tested = {"validation_queries": self.test_queries, "validation_ways": self.test_ways}
         return {name: getattr(self, name) for name in names + more} | tested
 
@@ -133,13 +150,22 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Settings with others on top. Options add up, unless they were those of another data set, algorithm or network."""
     below, above = _named_in_full(below), _named_in_full(above)
     settings = below | above
-    for kind in MADE:
-        options = f"{kind}_options"
+    for kind, options in [*((kind, f"{kind}_options") for kind in MADE), ("algorithm", "test_options")]:
         if above.get(kind, below.get(kind)) == below.get(kind, above.get(kind)):
             settings[options] = below.get(options, {}) | above.get(options, {})
         else:
             settings[options] = above.get(options, {})
     return settings
+
+
+def from_recipe(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, on top of the recipe of its algorithm and data set."""
+    usual = {setting.name: setting.default for setting in dataclasses.fields(TrainConfig)}
+    settings: dict[str, Any] = {}
+    for title, section in sections(asked.get("dataset", TrainConfig.dataset)):
+        if applies(title, usual | settings | asked):
+            settings = merged(settings, section)
+    return merged(settings, asked)
 
 
 def _named_in_full(settings: dict[str, Any]) -> dict[str, Any]:
