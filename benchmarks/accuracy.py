@@ -1,53 +1,101 @@
-"""Regenerates the accuracy table: `python benchmarks/accuracy.py` (or `make bench`).
+"""Regenerates the accuracy tables: `python benchmarks/accuracy.py --table futurama` (or `make bench`).
 
-Every cell is a recipe. Its run is kept under a hash of the recipe, so a cell that was stopped goes on where it was,
-and one that is done is not run again. The results are written as JSON, one file a cell, and as one Markdown table.
+A cell is a recipe that the package ships, trained once for every seed. Its run is kept under a hash of all that decides
+its figures: a cell that was stopped goes on where it was, and one whose JSON has that hash is not run again. Cells run
+on one thread each, so that their figures are the same to the last bit on one kind of machine; several machines, or
+several processes of one, share a table by `--shard 1/4`. The page and the picture are made of the JSON files alone.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import re
 import sys
+from pathlib import Path
 
-from cells import Cells, Recipe, regenerate
+import torch
+from accuracy_jobs.cell import run
+from accuracy_jobs.page import Done, page
+from accuracy_jobs.picture import draw
+from accuracy_jobs.tables import TABLES, Table
 
-# The inner rates differ by orders of magnitude: neither network has batch norm, and without identity connections
-# little of the gradient reaches the body, which alone adapts in BOIL.
-CELLS = {
-    "CNN_MAML": Recipe("cnn", "maml", {"lr": 0.5, "steps": 1}),
-    "CNN_BOIL": Recipe("cnn", "boil", {"lr": 3.0, "steps": 1}, meta_lr=0.001),
-    "ResNet_MAML": Recipe("resnet", "maml", {"lr": 0.05, "steps": 1}),
-    "ResNet_BOIL": Recipe("resnet", "boil", {"lr": 0.1, "steps": 1}, meta_lr=0.001),
-}
+from fewshot_kit.errors import KitError
+from fewshot_kit.storage import write_bytes
+
+HERE = Path(__file__).parent
 
 
-def table(done: Cells) -> str:
-    """The cells as a Markdown page."""
-    first, classes = next((cell["recipe"], cell["test_classes"]) for cell in done.values())
-    lines = [
-        f"# Accuracy on `{first['dataset']}`, {first['ways']}-way {first['shots']}-shot",
-        "",
-        "Written by `python benchmarks/accuracy.py`; every figure is read from the JSON file of its cell, beside this.",
-        f"Mean accuracy over {first['test_episodes']} episodes of {len(classes)} unseen characters, "
-        "and the half width of its 95% interval.",
-        "",
-        f"| | {' | '.join(done)} |",
-        f"|---|{'---|' * len(done)}",
-    ]
-    rows: dict[str, list[str]] = {"accuracy, %": [], "budget": [], "inner loop": [], "training time": [], "machine": []}
-    for cell in done.values():
-        recipe, result = cell["recipe"], cell["result"]
-        rows["accuracy, %"].append(f"**{100 * result['accuracy']:.2f} ± {100 * result['interval']:.2f}**")
-        rows["budget"].append(f"{recipe['iterations']} x {recipe['meta_batch']} tasks")
-        rows["inner loop"].append(", ".join(f"{name} {value}" for name, value in recipe["algorithm_options"].items()))
-        seconds = cell["training_seconds"]
-        rows["training time"].append("interrupted" if seconds is None else f"{seconds / 60:.1f} min")
-        rows["machine"].append(cell["machine"])
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()), ""])
+def path_of(results: Path, cell: str, seed: int) -> Path:
+    """Where a cell's JSON of one seed lies."""
+    return results / f"{cell}.{seed}.json"
+
+
+def read(table: Table, results: Path) -> Done:
+    """All that is there of a table, in its order."""
+    found: Done = {}
+    for cell in table.cells:
+        paths = sorted(results.glob(f"{cell}.*.json"), key=lambda path: int(path.suffixes[0][1:]))
+        if paths:
+            found[cell] = [json.loads(path.read_text()) for path in paths]
+    return found
+
+
+def write(name: str, table: Table, results: Path) -> str:
+    """The page and the picture of what is there."""
+    done = read(table, results)
+    text = page(name, table, done)
+    write_bytes(results / "README.md", text.encode())
+    draw(table, done, results / "figures.png")
+    return text
+
+
+def share(text: str) -> tuple[int, int]:
+    """`"1/4"` -> (0, 4)."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"'{text}' is no share; write 1/4 for the first of four")
+    return int(found[1]) - 1, int(found[2])
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Regenerate the table, or some of its cells."""
-    return regenerate(CELLS, "accuracy", table, argv)
+    """Regenerate a table, or some of its cells."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=TABLES, default="futurama", help="(default: %(default)s)")
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="some of the table's cells (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0)")
+    parser.add_argument("--shard", type=share, default=(0, 1), metavar="I/N", help="every Nth of what there is to run")
+    parser.add_argument("--page", action="store_true", help="run nothing: write page and picture of what is there")
+    parser.add_argument("--root", help="folder of the data sets (default: as everywhere in the kit)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="where runs go (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "accuracy", help="where results go")
+    arguments = parser.parse_args(argv)
+    table, results = TABLES[arguments.table], arguments.results / arguments.table
+    unknown = [cell for cell in arguments.cells if cell not in table.cells]
+    if unknown:
+        parser.error(f"unknown cell {unknown[0]}; the cells of {arguments.table} are {', '.join(table.cells)}")
+    torch.set_num_threads(1)
+    units = [
+        (seed, cell) for seed in arguments.seeds for cell in table.cells if cell in (arguments.cells or table.cells)
+    ]
+    first, every = arguments.shard
+    try:
+        for seed, name in units[first::every] if not arguments.page else []:
+            cell, path = table.cells[name], path_of(results, name, seed)
+            if path.exists() and json.loads(path.read_text())["key"] == cell.key(seed):
+                continue
+            print(f"{name}, seed {seed}: {cell.config(seed)}", file=sys.stderr)
+            found = run(cell, name, seed, arguments.runs / arguments.table, arguments.root)
+            write_bytes(path, json.dumps(found, indent=1).encode())
+            write(arguments.table, table, results)
+    except KitError as error:
+        print(f"accuracy.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
+        print(f"accuracy.py: {stopped or 'interrupted'} The same command goes on.", file=sys.stderr)
+        return 130
+    print(write(arguments.table, table, results))
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Every algorithm has one small budget of tasks on Omniglot and a smaller one on its Futurama alphabet, and the two
 baselines one of none; options are the default ones but where a few short trials said otherwise.
 What comes out is also what `algorithms.suggest` and `fewshot-kit list algorithms --for` look their answers up in.
-Cells are kept and gone on with as those of `accuracy.py`; run two halves side by side with one thread each.
+Cells are kept and gone on with; run two halves side by side with one thread each.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "alpha_tim": {},
     "anil": {},
     "anil_closed_form": {"algorithm": "anil", "algorithm_options": {"closed_form": True}},
+    "baseline": {},
+    "baseline_plus_plus": {},
     "bd_cspn": {},
     "boil": {},
     "cavia": {"algorithm_options": {"lr": 10.0}},
@@ -56,6 +58,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "maml_plus_plus": {},
     "matching_net": {},
     "matching_net_full_context": {"algorithm": "matching_net", "algorithm_options": {"full_context": True}},
+    "meta_baseline": {},
+    "meta_curvature": {},
     "meta_lstm": {},
     "meta_sgd": {},
     "nearest_centroid": {},

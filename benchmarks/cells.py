@@ -1,4 +1,4 @@
-"""What the accuracy tables share: a cell is a recipe, run once and kept under its hash, and gone on with if stopped."""
+"""A cell of the table of every algorithm: a recipe, run once and kept under its hash, and gone on with if stopped."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import torch
 
 from fewshot_kit import algorithms, datasets, evaluate, load, meta_train, models
 from fewshot_kit.errors import KitError
+from fewshot_kit.options import options_of
 from fewshot_kit.seeds import default_draws
 from fewshot_kit.storage import write_bytes
 
@@ -62,8 +63,10 @@ def run(recipe: Recipe, folder: Path, root: str | None) -> dict[str, Any]:
     model = models.create(
         recipe.model, ways=recipe.ways, channels=data.train.channels, image_size=data.train.image_size, seed=recipe.seed
     )
+    takes = options_of(algorithms.get(recipe.algorithm)).parameters
+    counted = {"classes": len(data.train.classes)} if "classes" in takes else {}
     with default_draws(recipe.seed, "algorithm"):  # for modules of its own
-        algorithm = algorithms.create(recipe.algorithm, model=model, **recipe.algorithm_options)
+        algorithm = algorithms.create(recipe.algorithm, model=model, **counted, **recipe.algorithm_options)
     resumed, training = folder.exists(), None
     if recipe.iterations:
         training = meta_train(

@@ -1,4 +1,4 @@
-"""The accuracy table on a budget of seconds: cached by recipe, resumable, written from what was measured."""
+"""The table of every algorithm on a budget of seconds: cached by recipe, resumable, written from what was measured."""
 
 import importlib
 import json
@@ -28,9 +28,12 @@ def script(monkeypatch):
 
 
 @pytest.fixture
-def accuracy(script, monkeypatch):
-    module = script("accuracy")
-    monkeypatch.setattr(module, "CELLS", {"A": tiny(module, "maml"), "B": tiny(module, "boil")})
+def table(script, monkeypatch, tmp_path):
+    """`benchmarks/algorithms.py` with two cells."""
+    module = script("algorithms")
+    cells = {f"{name}-glyphs": tiny(module, name) for name in ("maml", "boil")}
+    monkeypatch.setattr(module, "CELLS", cells)
+    monkeypatch.setattr(module, "MEASURED", tmp_path / "measured.json")
     return module
 
 
@@ -46,45 +49,45 @@ def run(module, tmp_path, *names):
     return module.main([*names, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
 
 
-def test_regenerates_the_table(accuracy, tmp_path, capsys):
-    assert run(accuracy, tmp_path) == 0
-    cells = {name: json.loads((tmp_path / "results" / f"{name}.json").read_text()) for name in "AB"}
+def test_regenerates_the_table(table, tmp_path, capsys):
+    assert run(table, tmp_path) == 0
+    cells = {name: json.loads((tmp_path / "results" / f"{name}.json").read_text()) for name in table.CELLS}
     page = (tmp_path / "results" / "README.md").read_text()
     assert page in capsys.readouterr().out
     for name, cell in cells.items():
         result = cell["result"]
-        assert len(result["per_episode"]) == 5 and cell["key"] == accuracy.CELLS[name].key()
-        assert f"{100 * result['accuracy']:.2f} ± {100 * result['interval']:.2f}" in page
-        assert "3 x 2 tasks" in page and cell["training_seconds"] > 0
+        assert len(result["per_episode"]) == 5 and cell["key"] == table.CELLS[name].key()
+        row = table.row(cell)
+        assert f"{100 * row['accuracy']:.2f} ± {100 * row['interval']:.2f}" in page
+        assert "3 x 2" in page and cell["training_seconds"] > 0
 
 
-def test_a_cell_that_is_done_is_not_run_again(accuracy, tmp_path, monkeypatch):
-    assert run(accuracy, tmp_path, "A") == 0
-    assert not (tmp_path / "results" / "B.json").exists()
+def test_a_cell_that_is_done_is_not_run_again(table, tmp_path, monkeypatch):
+    assert run(table, tmp_path, "maml-glyphs") == 0
+    assert not (tmp_path / "results" / "boil-glyphs.json").exists()
     monkeypatch.setattr(cells(), "run", lambda *_: pytest.fail("it was run again"))
-    assert run(accuracy, tmp_path, "A") == 0
-    monkeypatch.setattr(accuracy, "CELLS", {"A": tiny(accuracy, "maml", meta_lr=0.4)})
+    assert run(table, tmp_path, "maml-glyphs") == 0
+    monkeypatch.setattr(table, "CELLS", {"maml-glyphs": tiny(table, "maml", meta_lr=0.4)})
     with pytest.raises(pytest.fail.Exception, match="run again"):  # another recipe is another cell
-        run(accuracy, tmp_path, "A")
+        run(table, tmp_path, "maml-glyphs")
 
 
-def test_a_stopped_cell_goes_on(accuracy, tmp_path, monkeypatch, capsys):
-    assert run(accuracy, tmp_path / "whole", "A") == 0
-    whole = json.loads((tmp_path / "whole/results/A.json").read_text())
+def test_a_stopped_cell_goes_on(table, tmp_path, monkeypatch, capsys):
+    assert run(table, tmp_path / "whole", "maml-glyphs") == 0
+    whole = json.loads((tmp_path / "whole/results/maml-glyphs.json").read_text())
     evaluate = cells().evaluate
     monkeypatch.setattr(cells(), "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt("Stopped.")))
-    assert run(accuracy, tmp_path, "A") == 130
+    assert run(table, tmp_path, "maml-glyphs") == 130
     assert "The same command goes on" in capsys.readouterr().err
     monkeypatch.setattr(cells(), "evaluate", evaluate)
-    assert run(accuracy, tmp_path, "A") == 0
-    resumed = json.loads((tmp_path / "results/A.json").read_text())
+    assert run(table, tmp_path, "maml-glyphs") == 0
+    resumed = json.loads((tmp_path / "results/maml-glyphs.json").read_text())
     assert resumed["result"] == whole["result"] and resumed["training_seconds"] is None
 
 
-@pytest.mark.parametrize("name", ["accuracy", "algorithms"])
-def test_the_committed_table_is_that_of_the_recipes(script, name):
+def test_the_committed_table_is_that_of_the_recipes(script):
     """No figure by hand: the page is what its JSON files give, and they are of today's recipes."""
-    results, module = ROOT / "benchmarks" / "results" / name, script(name)
+    results, module = ROOT / "benchmarks" / "results" / "algorithms", script("algorithms")
     done = {cell: json.loads((results / f"{cell}.json").read_text()) for cell in module.CELLS}
     assert (results / "README.md").read_text() == module.table(done)
     for key, cell in done.items():
@@ -119,7 +122,7 @@ def test_every_algorithm_on_a_budget_of_seconds(script, tmp_path, monkeypatch, c
     assert (rows["finetune"]["classes"], rows["finetune"]["iterations"]) == (0, 0)
 
 
-def test_an_unknown_cell_is_named(accuracy, tmp_path, capsys):
+def test_an_unknown_cell_is_named(table, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        run(accuracy, tmp_path, "C")
+        run(table, tmp_path, "C")
     assert stopped.value.code == 2 and "unknown cell C" in capsys.readouterr().err
