@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .algorithms import Algorithm
+from .algorithms import Algorithm, GradientBased
 from .algorithms.heads import find_head
 from .checkpoints import find_state, read_state
 from .errors import InputError
@@ -19,8 +19,9 @@ from .storage import is_own
 def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
     """Fill an algorithm, in place, with the weights of `source` that fit by name and shape.
 
-    The network but for its head has to be there in full. The head, and what the algorithm itself learns (rates, a
-    scale), stay as they are where `source` has none that fit.
+    The network but for its head has to be there in full. Where `source` has no head that fits, one that adapts to every
+    task starts from zero: what it was drawn as would be noise on top of trained features. One that stays as it is
+    (BOIL's) is kept, and so is what the algorithm itself learns (rates, a scale).
 
     Args:
         algorithm: what is to start.
@@ -28,7 +29,7 @@ def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
             of a network's weights, safetensors or a `torch.save` of tensors alone.
 
     Returns:
-        Names of the tensors that stay as they are.
+        Names of the tensors that `source` did not have.
 
     Raises:
         InputError: nothing there that can be read; the first tensor of the network that does not fit.
@@ -50,6 +51,9 @@ def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
     with torch.no_grad():
         for name, tensor in fitting.items():
             own[name].copy_(tensor)
+        for name, tensor in own.items():
+            if name.startswith(head) and name not in fitting and name.removeprefix("model.") in _adapting(algorithm):
+                tensor.zero_()
     return [name for name in own if name not in fitting]
 
 
@@ -61,6 +65,10 @@ def _tensors(source: str | Path) -> dict[str, Any]:
     if is_own(path):
         return {name: tensor for name, tensor in read_state(path)[0]["algorithm"].items() if isinstance(tensor, Tensor)}
     return {f"model.{name}": tensor for name, tensor in read_weights(path).items()}
+
+
+def _adapting(algorithm: Algorithm) -> set[str]:
+    return algorithm.adapts() if isinstance(algorithm, GradientBased) else set()
 
 
 def _head(algorithm: Algorithm) -> str:

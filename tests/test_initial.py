@@ -25,11 +25,17 @@ def baseline(tmp_path_factory):
 def test_from_a_run_of_another_algorithm(baseline):
     trained, run = baseline
     algorithm = MAML(noisy_net(ways=5))
-    head = algorithm.model[4].weight.detach().clone()
-    kept = start_from(algorithm, run)
-    assert kept == ["model.4.weight", "model.4.bias"] and torch.equal(algorithm.model[4].weight, head)
+    assert start_from(algorithm, run) == ["model.4.weight", "model.4.bias"]
     assert torch.equal(algorithm.model[0].weight, trained.model[0].weight)
     assert torch.equal(algorithm.model[1].running_mean, trained.model[1].running_mean)
+
+
+@pytest.mark.parametrize("name, zero", [("maml", True), ("anil", True), ("meta_sgd", True), ("boil", False)])
+def test_a_head_that_adapts_starts_from_zero(baseline, name, zero):
+    algorithm = algorithms.create(name, model=noisy_net(ways=5))
+    drawn = algorithm.model[4].weight.detach().clone()
+    start_from(algorithm, baseline[1])
+    assert torch.equal(algorithm.model[4].weight, torch.zeros_like(drawn) if zero else drawn)
 
 
 def test_from_a_checkpoint_a_learner_and_a_file_of_weights(baseline, tmp_path):
@@ -53,13 +59,13 @@ def test_what_the_algorithm_learned_itself_comes_along(tmp_path):
 def test_the_trainer_starts_there_and_resumes_without_it(baseline, tmp_path):
     _, run = baseline
     whole, stopped = maml(), maml()
-    train(whole, iterations=4, init=run, run=tmp_path / "whole")
-    train(stopped, iterations=2, init=run, run=tmp_path / "stopped")
+    train(whole, iterations=4, validate_every=2, init=run, run=tmp_path / "whole")
+    train(stopped, iterations=2, validate_every=2, init=run, run=tmp_path / "stopped")
     moved = tmp_path / "gone"
     run.rename(moved)
     try:
         again = maml()
-        train(again, iterations=4, init=run, run=tmp_path / "stopped", resume=True)
+        train(again, iterations=4, validate_every=2, init=run, run=tmp_path / "stopped", resume=True)
     finally:
         moved.rename(run)
     assert same(whole, again)
