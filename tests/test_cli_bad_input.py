@@ -57,7 +57,7 @@ TRAIN = {
     "--meta-batch -4": "meta_batch is -4; it must be a whole number of at least 1.",
     "--test-episodes 0": "test_episodes is 0; it must be a whole number of at least 1.",
     "--meta-lr nan": "meta_lr is nan; it must be a positive number.",
-    "--schedule warm": "Unknown schedule 'warm'; it is one of constant, cosine.",
+    "--schedule warm": "Unknown schedule 'warm'; it is one of constant, cosine, warmup_cosine.",
     "--engine turbo": "Unknown engine 'turbo'; it is one of auto, vmap, loop",
     "--device gpu": "'gpu' is no device",
     "--device meta": "The device 'meta' holds no values",
