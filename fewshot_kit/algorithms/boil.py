@@ -59,8 +59,8 @@ class BOIL(SplitAtHead):
             features = head_call(self.model, self.head, lambda: self._run({}, buffers, x)[0])
             if features is None or not isinstance(head, nn.Linear):
                 raise InputError(
-                    f"'{self.head}' of {type(self.model).__name__} is not linear or does not end it, as neutral_head=True "
-                    "needs; name another by head=, or leave neutral_head out."
+                    f"'{self.head}' of {type(self.model).__name__} is not linear or does not end it, as "
+                    "neutral_head=True needs; name another by head=, or leave neutral_head out."
                 )
             # W - W P with P the projection on the features' span, by the matrix of their products: with far more
             # features than images, that is the small one. A thousandth of a percent keeps it invertible.
