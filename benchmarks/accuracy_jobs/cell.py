@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from speed_jobs.machine import describe
 
-from fewshot_kit import evaluate, experiment
+from fewshot_kit import datasets, evaluate, experiment
 from fewshot_kit.algorithms.layers import batch_norms
 from fewshot_kit.config import TrainConfig, from_recipe
 from fewshot_kit.evaluation import Evaluation
+from fewshot_kit.options import options_of
 from fewshot_kit.replacing import with_options
 
 CHOOSING = 40  # episodes of the training classes by which options are chosen
@@ -45,7 +46,10 @@ class Cell:
 
     def config(self, seed: int, root: str | None = None) -> TrainConfig:
         """The settings of one training; the seed is that of the split, the weights and the episodes."""
-        dataset = {"seed": seed} | ({"root": root} if root else {})
+        takes = options_of(datasets.get(self.settings["dataset"])).parameters
+        dataset = {
+            name: value for name, value in (("seed", seed), ("root", root)) if name in takes and value is not None
+        }
         # The loop, by name: the fastest engine found may be another one another time, and round otherwise.
         usual = {"engine": "loop", "test_episodes": self.episodes, "dataset_options": dataset, "seed": seed}
         more = {"dataset_options": dataset | self.settings.get("dataset_options", {})}
