@@ -1,9 +1,9 @@
 """Seconds of training to an accuracy on Omniglot, 5-way 1-shot: `python benchmarks/race.py`.
 
 The kit's recipes, the kit with learn2learn's settings, and learn2learn's own MAML loop (its Omniglot example: rate 0.5,
-one step, meta-batches of 32, Adam at 0.003, batch norm by the batch): the same network, split and machine, one after the
-other in one run. Every few seconds of training the clock stands still and validation episodes are asked. Nothing else
-may run. Written are JSON, a page and a picture.
+one step, meta-batches of 32, Adam at 0.003, batch norm by the batch): the same network, split and machine, one after
+the other in one run. Every few seconds of training the clock stands still and validation episodes are asked. Nothing
+else may run. Written are JSON, a page and a picture.
 """
 
 from __future__ import annotations
