@@ -20,6 +20,7 @@ from fewshot_kit import algorithms
 from fewshot_kit.storage import write_bytes
 
 MEASURED = Path(__file__).parents[1] / "fewshot_kit" / "algorithms" / "measured.json"
+ACCURACY = Path(__file__).parent / "results" / "accuracy"
 OMNIGLOT = Recipe(
     "conv4",
     "",
@@ -98,6 +99,27 @@ def row(cell: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def rows_of_recipes() -> list[dict[str, Any]]:
+    """The same of the cells of `accuracy.py`: what each recipe gives, in every task that it was tested on."""
+    found = []
+    for path in sorted(path for name in ("futurama", "omniglot") for path in (ACCURACY / name).glob("*.0.json")):
+        cell = json.loads(path.read_text())
+        settings = cell["settings"]
+        for figure in (each["own"] for each in cell["figures"].values()):
+            trained = settings["iterations"] > 0 or cell["start"] is not None
+            row = {name: settings[name] for name in ("algorithm", "dataset", "model", "iterations", "meta_batch")}
+            row |= {"options": settings.get("algorithm_options", {}), "images_per_class": 20 if trained else 0}
+            row |= {"classes": cell["classes"]["train"] if trained else 0}
+            row |= {name: figure[name] for name in ("ways", "shots")}
+            found.append(row | {name: round(figure[name], 5) for name in ("accuracy", "interval")})
+    return found
+
+
+def measured(done: Cells) -> list[dict[str, Any]]:
+    """What the package answers from."""
+    return [row(cell) for cell in done.values()] + rows_of_recipes()
+
+
 def table(done: Cells) -> str:
     """The cells as a Markdown page, best first within each setting."""
     lines = [
@@ -137,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     """Regenerate the table, or some of its cells."""
 
     def hand_over(done: Cells) -> None:
-        write_bytes(MEASURED, (json.dumps([row(cell) for cell in done.values()], indent=1) + "\n").encode())
+        write_bytes(MEASURED, (json.dumps(measured(done), indent=1) + "\n").encode())
 
     return regenerate(CELLS, "algorithms", table, argv, hand_over)
 

@@ -102,7 +102,7 @@ def test_what_is_suggested_is_what_was_measured(script):
     module = script("algorithms")
     results = ROOT / "benchmarks" / "results" / "algorithms"
     done = {cell: json.loads((results / f"{cell}.json").read_text()) for cell in module.CELLS}
-    assert json.loads(module.MEASURED.read_text()) == [module.row(cell) for cell in done.values()]
+    assert json.loads(module.MEASURED.read_text()) == module.measured(done)
 
 
 def test_every_algorithm_on_a_budget_of_seconds(script, tmp_path, monkeypatch, capsys):
@@ -114,6 +114,7 @@ def test_every_algorithm_on_a_budget_of_seconds(script, tmp_path, monkeypatch, c
     }
     monkeypatch.setattr(module, "CELLS", recipes)
     monkeypatch.setattr(module, "MEASURED", tmp_path / "measured.json")
+    monkeypatch.setattr(module, "ACCURACY", tmp_path)
     assert run(module, tmp_path) == 0
     page = capsys.readouterr().out
     assert "| `protonet` | **" in page and "trained 3-way" in page and "closed_form=True" in page
