@@ -26,6 +26,8 @@ class Finetune(GradientBased):
     episode numbers its classes anew there is nothing to share, and the model stays near its initialisation.
     """
 
+    takes_rules = False
+
     def __init__(self, model: nn.Module, lr: float = 0.01, *, steps: int = 50, **options: Any) -> None:
         super().__init__(model, lr, first_order=True, steps=steps, **options)
 

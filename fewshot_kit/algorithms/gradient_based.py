@@ -50,7 +50,7 @@ class GradientBased(Algorithm):
         InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
     """
 
-    takes_rules = True  # whether `optimizer` may name its update rule, where it has no `rule` of its own
+    takes_rules = True  # whether `optimizer` may name its update rule; not where it has one of its own
     keeps_head = True  # whether the model's own outputs are the scores, so that they limit the classes
 
     def __init__(
@@ -79,7 +79,7 @@ class GradientBased(Algorithm):
             raise InputError(f"The inner loop's steps are {self.steps!r}; they must be a whole number, 0 or more.")
         if self.optimizer not in RULES:
             raise InputError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(RULES)}.")
-        if self.optimizer != "sgd" and not (self.takes_rules and type(self).rule is GradientBased.rule):
+        if self.optimizer != "sgd" and not self.takes_rules:
             raise InputError(f"{type(self).__name__} has a rule of its own; leave optimizer={self.optimizer!r} out.")
         check_policy(self.model, self.batch_norm)
 

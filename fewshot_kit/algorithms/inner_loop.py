@@ -5,7 +5,7 @@ A rule is two pure functions; what it carries from step to step is handed in and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -25,11 +25,11 @@ class Rule(NamedTuple):
     update: Callable[[Tensors, Tensors, Tensor, Any, int], tuple[Tensors, Any]]
 
 
-def sgd(lr: float | Tensors) -> Rule:
-    """Plain gradient descent: p - lr * g, with one rate, or one for every element of every parameter."""
+def sgd(lr: float | Mapping[str, Tensor | float]) -> Rule:
+    """Plain gradient descent: p - lr * g, with one rate, one for every parameter, or one for each of its elements."""
 
     def update(parameters: Tensors, gradients: Tensors, loss: Tensor, memory: None, step: int) -> tuple[Tensors, None]:
-        if isinstance(lr, dict):
+        if isinstance(lr, Mapping):
             return {name: p - lr[name] * gradients[name] for name, p in parameters.items()}, None
         return {name: torch.sub(p, gradients[name], alpha=lr) for name, p in parameters.items()}, None
 

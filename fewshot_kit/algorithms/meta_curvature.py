@@ -36,6 +36,8 @@ class MetaCurvature(GradientBased):
     parameters. `GradientBased` describes the options.
     """
 
+    takes_rules = False
+
     def __init__(self, model: nn.Module, lr: float = 0.5, first_order: bool = False, **options: Any) -> None:
         super().__init__(model, lr, first_order, **options)
         self.matrices = nn.ModuleList(

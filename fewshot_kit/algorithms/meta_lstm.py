@@ -49,6 +49,8 @@ class MetaLSTM(LearnedRate):
         hidden: units of the first layer.
     """
 
+    takes_rules = False
+
     def __init__(self, model: nn.Module, lr: float = 0.4, *, steps: int = 3, hidden: int = 20, **options: Any) -> None:
         super().__init__(model, lr, first_order=True, steps=steps, **options)
         check_counts(hidden=hidden)

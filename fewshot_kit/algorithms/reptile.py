@@ -28,6 +28,8 @@ class Reptile(GradientBased):
             turns, the first ones of every class before the second ones.
     """
 
+    takes_rules = False
+
     def __init__(self, model: nn.Module, lr: float = 0.003, *, steps: int = 8, batch: int = 10, **options: Any) -> None:
         self.batch = batch
         super().__init__(model, lr, first_order=True, steps=steps, **options)
