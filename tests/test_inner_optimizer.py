@@ -68,3 +68,33 @@ def test_a_head_that_starts_smooth():
     assert torch.equal(again.head.weight, net.head.weight)
     plain = models.create("cnn", hidden=3, image_size=20, seed=0)
     assert torch.equal(plain.convolutions[0].weight, net.convolutions[0].weight)
+
+
+def test_the_heads_own_rate():
+    """One step by hand: the head along its slope at head_lr, everything else at lr."""
+    net = noisy_net().double().eval()
+    maml = algorithms.create("maml", model=net, lr=0.01, head_lr=0.5, batch_norm="running").eval()
+    slopes = torch.autograd.grad(F.cross_entropy(net(X.double()), Y), list(net.parameters()))
+    adapted = maml.adapt(X.double(), Y)["parameters"]
+    for (name, before), slope in zip(net.named_parameters(), slopes, strict=True):
+        rate = 0.5 if name.startswith("4.") else 0.01
+        assert torch.allclose(adapted[name], before - rate * slope, atol=1e-12), name
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"head_lr": -1}, "head_lr is -1"),
+        ({"head_lr": 0.1, "optimizer": "adam"}, "head_lr is for plain steps, and optimizer is 'adam'"),
+    ],
+)
+def test_a_head_lr_that_cannot_be(options, said):
+    with pytest.raises(InputError, match=said):
+        algorithms.create("maml", model=noisy_net(), **options)
+
+
+def test_a_head_lr_needs_a_head_and_is_not_learn2learns():
+    with pytest.raises(InputError, match="has no nn.Linear"):
+        algorithms.create("maml", model=torch.nn.Conv2d(1, 3, 3), head_lr=0.1)
+    with pytest.raises(InputError, match="learn2learn's MAML has one rate"):
+        algorithms.create("maml", model=noisy_net(), head_lr=0.1).clone()
