@@ -63,6 +63,12 @@ def test_a_condition_sees_what_was_asked_and_what_the_recipe_takes(written):
     assert other.meta_lr == 0.25 and other.model_options == {}  # those were of another network
 
 
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_both_networks_of_futurama_get_the_head_that_boil_needs(model):
+    config = TrainConfig(**from_recipe({"dataset": "futurama", "algorithm": "boil", "model": model}))
+    assert config.model == model and config.model_options == {"smooth_head": True}
+
+
 def test_a_data_set_without_a_file_has_the_default(written):
     config = TrainConfig(**from_recipe({"dataset": "cub", "algorithm": "maml"}))
     assert (config.iterations, config.meta_lr, config.model) == (7, 0.5, "conv4")
