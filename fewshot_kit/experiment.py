@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def train(
     first = earlier(config)
     init = str(first.folder()) if first else config.init or None
     if first and not going_on and not finished(first.folder()):
-        train(first, resume=first.folder().exists(), progress=progress)
+        if progress:
+            print(f"{config.algorithm} starts from {config.init}, trained first in {init}", file=sys.stderr)
+        train(first, resume=begun(first.folder()), progress=progress)
     training = meta_train(
         algorithm, data, **config.training(), init=init, run=folder, resume=resume, progress=progress, hooks=hooks
     )
@@ -107,6 +110,11 @@ def with_folder(config: TrainConfig, parent: Path) -> TrainConfig:
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     name = dataclasses.replace(config, run="").folder().name
     return dataclasses.replace(config, run=str(parent / f"{name}-{digest}"))
+
+
+def begun(run: str | Path) -> bool:
+    """Whether there is a run to go on with."""
+    return (Path(run) / "config.yaml").exists()
 
 
 def finished(run: str | Path) -> bool:

@@ -70,9 +70,9 @@ def run(cell: Cell, name: str, seed: int, runs: Path, root: str | None) -> dict[
     config = experiment.with_folder(cell.config(seed, root), runs)
     first, seconds = experiment.earlier(config), {}
     if first is not None and not experiment.finished(first.folder()):
-        started = experiment.train(first, resume=first.folder().exists())[2]
+        started = experiment.train(first, resume=experiment.begun(first.folder()))[2]
         seconds["start"] = round(started.seconds, 1)
-    resumed = config.folder().exists()
+    resumed = experiment.begun(config.folder())
     data, algorithm, training = experiment.train(config, resume=resumed)
     seconds |= {} if resumed else {"training": round(training.seconds, 1)}
     clock = time.perf_counter()
