@@ -54,7 +54,9 @@ def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
         for name, tensor in own.items():
             if name.startswith(head) and name not in fitting and name.removeprefix("model.") in _adapting(algorithm):
                 tensor.zero_()
-    return [name for name in own if name not in fitting]
+    missing = [name for name in own if name not in fitting]
+    algorithm.started(missing)
+    return missing
 
 
 def _tensors(source: str | Path) -> dict[str, Any]:

@@ -38,6 +38,18 @@ def test_a_head_that_adapts_starts_from_zero(baseline, name, zero):
     assert torch.equal(algorithm.model[4].weight, torch.zeros_like(drawn) if zero else drawn)
 
 
+def test_every_step_of_maml_plus_plus_starts_as_the_network(baseline):
+    trained, run = baseline
+    algorithm = algorithms.create("maml_plus_plus", model=noisy_net(ways=5), steps=3)
+    start_from(algorithm, run)
+    norm = trained.model[1]
+    assert algorithm.norms == ["1.weight", "1.bias"]
+    for rows, own in zip(algorithm.rows, (norm.weight, norm.bias), strict=True):
+        assert torch.equal(rows, own.expand(2, -1))
+    for name, table in algorithm.stored.items():
+        assert torch.equal(algorithm.get_buffer(table), trained.model.get_buffer(name).expand(2, -1))
+
+
 def test_from_a_checkpoint_a_learner_and_a_file_of_weights(baseline, tmp_path):
     trained, run = baseline
     learner = adapt(trained, (points().x[:24], points().y[:24]))

@@ -8,6 +8,7 @@ from toy import noisy_net, points
 from fewshot_kit import adapt, algorithms, engines, models
 from fewshot_kit.episodes import Episode
 from fewshot_kit.errors import InputError
+from fewshot_kit.replacing import with_options
 
 X, Y = points().x[:36:2], points().y[:36:2]
 
@@ -96,5 +97,21 @@ def test_a_head_lr_that_cannot_be(options, said):
 def test_a_head_lr_needs_a_head_and_is_not_learn2learns():
     with pytest.raises(InputError, match="has no nn.Linear"):
         algorithms.create("maml", model=torch.nn.Conv2d(1, 3, 3), head_lr=0.1)
-    with pytest.raises(InputError, match="learn2learn's MAML has one rate"):
+    with pytest.raises(InputError, match="learn2learn's learner has one rate"):
         algorithms.create("maml", model=noisy_net(), head_lr=0.1).clone()
+
+
+@pytest.mark.parametrize("name", ["fomaml", "meta_sgd", "meta_curvature", "maml_plus_plus"])
+def test_every_relative_of_maml_begins_at_the_heads_own_rate(name):
+    """Rates that are learned, and matrices that start as the identity: the first step is that of MAML."""
+    net = noisy_net().double()
+    maml = algorithms.create("maml", model=net, lr=0.01, head_lr=0.5, steps=1)
+    relative = algorithms.create(name, model=net, lr=0.01, head_lr=0.5, steps=1)
+    expected, found = (each.eval().adapt(X.double(), Y)["parameters"] for each in (maml, relative))
+    for parameter in relative.adapts():
+        assert torch.allclose(found[parameter], expected[parameter], atol=1e-12), parameter
+
+
+def test_a_learned_head_lr_is_set_once():
+    with pytest.raises(InputError, match="MetaSGD has learned its rates; head_lr is where they started"):
+        with_options(algorithms.create("meta_sgd", model=noisy_net(), head_lr=0.1), head_lr=0.2)

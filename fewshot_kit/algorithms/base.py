@@ -100,6 +100,12 @@ class Algorithm(nn.Module):
         buffer.
         """
 
+    def started(self, missing: list[str]) -> None:
+        """Called after weights came from elsewhere (`initial.start_from`), with the names of the tensors that did not.
+
+        Nothing to do, by default. What was copied from the network when the algorithm was made is to be copied again.
+        """
+
     @property
     def together(self) -> bool:
         """Whether the scores of a query depend on the other queries, so that they cannot be asked for one by one."""

@@ -13,21 +13,21 @@ from ..episodes import Episode
 from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .gradient_based import GradientBased
+from .head_rate import HeadRate
 from .inner_loop import Loss, Tensors
 from .modes import running, twice_differentiable
 
 
 @register("imaml")
-class IMAML(GradientBased):
+class IMAML(HeadRate):
     """MAML by the implicit function theorem: the meta-gradient depends on where the inner loop ends, not on its path.
 
     The inner loop descends the support loss plus `penalty` / 2 times the squared distance to the initialisation
     (equation 3). The meta-gradient solves (I + H / (penalty + damping)) v = g, with H the support loss's Hessian and g
     the query loss's slope there, by conjugate gradient (algorithm 2): memory does not grow with `steps`. Without
     damping it is the exact one of lemma 1, by which conv4 had not learned Omniglot after 220 meta-updates. The paper's
-    released code solves (2 I + H / (penalty + 10)) v = g, in direction the same as 22 here. `GradientBased` describes
-    the other options.
+    released code solves (2 I + H / (penalty + 10)) v = g, in direction the same as 22 here. `HeadRate` and
+    `GradientBased` describe the other options.
 
     Args:
         penalty: the paper's lambda.

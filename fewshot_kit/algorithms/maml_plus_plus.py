@@ -12,6 +12,7 @@ from ..episodes import Episode
 from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
+from .head_rate import HeadRate
 from .inner_loop import Loss, Tensors, inner_loop, sgd
 from .layers import batch_norms
 from .learned_rate import LearnedRate
@@ -21,7 +22,7 @@ FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the
 
 
 @register("maml_plus_plus")
-class MAMLPlusPlus(LearnedRate):
+class MAMLPlusPlus(LearnedRate, HeadRate):
     """MAML++: learned rates and batch norms for every inner step, and at first a loss that counts every step.
 
     Rates: one for each step and parameter tensor, `rates` `[steps, tensors]` (LSLR). Batch norm: a weight and a bias
@@ -40,10 +41,10 @@ class MAMLPlusPlus(LearnedRate):
     `support` takes the statistics of a query pass from the support set under the same parameters.
 
     The derivative-order annealing, which is off in the released configurations, is not here; their cosine rate is the
-    trainer's `schedule="cosine"`. `GradientBased` describes the other options.
+    trainer's `schedule="cosine"`. `HeadRate` and `GradientBased` describe the other options.
 
     Args:
-        lr: where every rate starts.
+        lr: where every rate starts, but for those of the head where there is a `head_lr`.
         annealing: fraction of training over which the weights of the loss move to the last step; 0 puts all on it
             at once. By default that of the paper's Omniglot runs, 10 of 100 epochs.
     """
@@ -68,7 +69,8 @@ class MAMLPlusPlus(LearnedRate):
         self.norms = [name for name, p in named.items() if id(p) in normalising]
         self.adapting = [name for name in named if name not in self.norms]
         beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        self.rates = nn.Parameter(beside.new_full((steps, len(self.adapting)), lr))
+        rates = self.inner_rates()
+        self.rates = nn.Parameter(beside.new_tensor([rates[name] for name in self.adapting]).repeat(steps, 1))
         self.rows = nn.ParameterList(
             nn.Parameter(named[name].detach().repeat(steps - 1, 1), requires_grad=named[name].requires_grad)
             for name in (self.norms if steps > 1 else [])
@@ -104,6 +106,16 @@ class MAMLPlusPlus(LearnedRate):
             earlier = max(1 - progress / self.annealing, FLOOR) / self.steps
             weights = [earlier] * (self.steps - 1) + [1 - (self.steps - 1) * earlier]
         self.importance = self.rates.new_tensor(weights)
+
+    def started(self, missing: list[str]) -> None:
+        """Every step's batch norm starts as the network's, unless all have come."""
+        of_steps = [(f"rows.{i}", name) for i, name in enumerate(self.norms)]
+        of_steps += [(table, name) for name, table in self.stored.items()]
+        own, state = self.model.state_dict(), self.state_dict()
+        with torch.no_grad():
+            for table, name in of_steps:
+                if table in missing:
+                    state[table].copy_(own[name])
 
     def adapts(self) -> set[str]:
         """Names of all parameters but those of batch norm."""

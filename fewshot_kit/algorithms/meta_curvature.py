@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import compat
 from ..errors import InputError
 from ._registry import register
-from .gradient_based import GradientBased
+from .head_rate import HeadRate
 from .inner_loop import Rule, Tensors, sgd
 
 # learn2learn's names for the matrices of a parameter, by its number of dimensions. Its "in" is our first dimension.
@@ -19,7 +19,7 @@ LEARN2LEARN = {1: ["mc"], 2: ["mc_in", "mc_out"], 4: ["mc_in", "mc_out", "mc_f"]
 
 
 @register("meta_curvature")
-class MetaCurvature(GradientBased):
+class MetaCurvature(HeadRate):
     """MAML whose inner gradient G of each layer is transformed by learned matrices, one along each of its dimensions:
 
         MC(G) = G x_3 M_f x_2 M_i x_1 M_o,    theta' = theta - lr MC(G)
@@ -33,7 +33,7 @@ class MetaCurvature(GradientBased):
     The matrices start as the identity, where this is MAML, and nothing keeps them symmetric or positive. All tasks and
     inner steps share them; those of a frozen parameter are frozen. A weight of n outputs and m inputs adds n^2 + m^2
     numbers, so that a layer of many inputs has more of these than weights. `matrices` is in the order of the model's
-    parameters. `GradientBased` describes the options.
+    parameters. `HeadRate` and `GradientBased` describe the options.
     """
 
     takes_rules = False
@@ -46,8 +46,8 @@ class MetaCurvature(GradientBased):
         )
 
     def rule(self) -> Rule:
-        """Gradient descent at `lr` along the transformed gradient."""
-        descent = sgd(self.lr)
+        """Gradient descent at `lr`, the head's at `head_lr`, along the transformed gradient."""
+        descent = sgd(self.lr if self.head_lr is None else self.inner_rates())
         names = [name for name, _ in self.model.named_parameters()]
         matrices = {name: list(its.parameters()) for name, its in zip(names, self.matrices, strict=True)}
 
@@ -74,6 +74,7 @@ class MetaCurvature(GradientBased):
         Raises:
             InputError: a parameter of other than 1, 2 or 4 dimensions, which that transform does not take.
         """
+        self.check_clonable()
         library = compat.learn2learn()
         groups = iter(self.matrices)
 

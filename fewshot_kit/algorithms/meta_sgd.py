@@ -9,26 +9,27 @@ from torch import nn
 
 from .. import compat
 from ._registry import register
+from .head_rate import HeadRate
 from .inner_loop import Rule, sgd
 from .learned_rate import LearnedRate
 
 
 @register("meta_sgd")
-class MetaSGD(LearnedRate):
+class MetaSGD(LearnedRate, HeadRate):
     """MAML with a learned rate for every element of every parameter (equation 2): direction and size of the step.
 
     Takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False)`, and gives its learner.
-    `GradientBased` describes the other options.
+    `HeadRate` and `GradientBased` describe the other options.
 
     Args:
-        lr: where every rate starts.
+        lr: where every rate starts, but for those of the head where there is a `head_lr`.
     """
 
     def __init__(self, model: nn.Module, lr: float = 0.5, first_order: bool = False, **options: Any) -> None:
         super().__init__(model, lr, first_order, **options)
         self.rates = nn.ParameterList(
-            nn.Parameter(torch.full_like(parameter, lr), requires_grad=parameter.requires_grad)
-            for parameter in model.parameters()
+            nn.Parameter(torch.full_like(parameter, rate), requires_grad=parameter.requires_grad)
+            for parameter, rate in zip(model.parameters(), self.inner_rates().values(), strict=True)
         )
 
     def rule(self) -> Rule:
