@@ -19,7 +19,8 @@ SPLITS = ("training", "validation", "test")
 
 
 class Sines:
-    """Draws tasks y = a sin(x - p): amplitude a from 0.1 to 5, phase p from 0 to pi, x from -5 to 5, all uniform.
+    """Draws tasks y = a sin(w x - p): amplitude a from 0.1 to 5, phase p from 0 to pi, x from -5 to 5, all uniform, and
+    frequency w from 1 - `spread` to 1 + `spread`.
 
     There is no end of tasks, so that the three splits are told apart by their generators alone.
     """
@@ -28,8 +29,8 @@ class Sines:
     example_shape = torch.Size([1])
     transform = channels = image_size = None
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, spread: float = 0.0) -> None:
+        self.name, self.spread = name, spread
 
     def check(self, ways: int, shots: int, queries: int) -> None:
         """Raise `InputError` for more than one wave in a task, or no points."""
@@ -57,17 +58,28 @@ class Sines:
         generator = generator or fresh_generator()
         amplitude, phase = (torch.rand(meta_batch, 1, generator=generator) for _ in range(2))
         x = 10 * torch.rand(meta_batch, shots + queries, generator=generator) - 5
-        y = wave(x, 0.1 + 4.9 * amplitude, math.pi * phase)
+        frequency = 1.0 + self.spread * (2 * torch.rand(meta_batch, 1, generator=generator) - 1) if self.spread else 1.0
+        y = wave(x, 0.1 + 4.9 * amplitude, math.pi * phase, frequency)
         return Episode(x[:, :shots, None], y[:, :shots], x[:, shots:, None], y[:, shots:]).to(device or "cpu")
 
 
-def wave(x: Tensor, amplitude: Tensor | float, phase: Tensor | float) -> Tensor:
-    """amplitude * sin(x - phase)."""
-    return amplitude * torch.sin(x - phase)
+def wave(x: Tensor, amplitude: Tensor | float, phase: Tensor | float, frequency: Tensor | float = 1.0) -> Tensor:
+    """amplitude * sin(frequency * x - phase)."""
+    return amplitude * torch.sin(frequency * x - phase)
 
 
 @register("sinusoid")
-def sinusoid() -> Data:
-    """Regression of sine waves: one wave a task, `ways=1`, and shots are points."""
-    train, validation, test = (cast(Any, Sines(f"the {word} split of sinusoid")) for word in SPLITS)
-    return Data("sinusoid", train, validation, test, {})
+def sinusoid(frequency_spread: float = 0.0) -> Data:
+    """Regression of sine waves: one wave a task, `ways=1`, and shots are points.
+
+    Args:
+        frequency_spread: frequencies vary from 1 - this to 1 + this. Meta-SGD's waves (Li et al., 2017,
+            https://arxiv.org/abs/1707.09835, section 4.1) have 0.2, MAML's 0.
+
+    Raises:
+        InputError: a spread that is no number from 0 to 1.
+    """
+    if not isinstance(frequency_spread, int | float) or not 0 <= frequency_spread <= 1:
+        raise InputError(f"frequency_spread is {frequency_spread!r}; frequencies of 1 - that to 1 + that need 0 to 1.")
+    train, validation, test = (cast(Any, Sines(f"the {word} split of sinusoid", frequency_spread)) for word in SPLITS)
+    return Data("sinusoid", train, validation, test, {"frequency_spread": frequency_spread})

@@ -33,6 +33,29 @@ def test_a_wave_by_hand():
     assert wave(torch.tensor(math.pi), 2.0, math.pi / 2).item() == pytest.approx(2)
 
 
+def test_frequencies_that_vary():
+    """Found again by least squares; amplitude, phase and points are what they are without."""
+    plain, varied = (
+        datasets.create("sinusoid", frequency_spread=spread).train.episodes(
+            1, 2000, 1, 200, torch.Generator().manual_seed(0)
+        )
+        for spread in (0.0, 0.2)
+    )
+    x, y = varied.support_x[..., 0].double(), varied.support_y.double()
+    assert torch.equal(plain.support_x, varied.support_x)
+    tried = torch.linspace(0.75, 1.25, 101, dtype=torch.float64)
+    best = []
+    for frequency in tried:  # the wave that explains all points has the task's frequency
+        basis = torch.stack([(frequency * x).sin(), (frequency * x).cos()], -1)
+        solved = torch.linalg.lstsq(basis, y[..., None]).solution
+        best.append(((basis @ solved)[..., 0] - y).square().mean(1))
+    found = tried[torch.stack(best).argmin(0)]
+    assert 0.795 <= found.min() < 0.83 and 1.17 < found.max() <= 1.205 and abs(found.mean() - 1) < 0.03
+    assert wave(torch.tensor(math.pi), 2.0, 0.0, 0.5).item() == pytest.approx(2)
+    with pytest.raises(InputError, match="frequency_spread is 2; frequencies"):
+        datasets.create("sinusoid", frequency_spread=2)
+
+
 def test_a_seed_gives_the_same_waves():
     split = datasets.create("sinusoid").test
     one, other = (split.episodes(1, 3, 2, 4, torch.Generator().manual_seed(5)) for _ in range(2))
