@@ -1,9 +1,10 @@
 """Seconds of training to an accuracy on Omniglot, 5-way 1-shot: `python benchmarks/race.py`.
 
-The kit's recipes, the kit with learn2learn's settings, and learn2learn's own MAML loop (its Omniglot example: rate 0.5,
-one step, meta-batches of 32, Adam at 0.003, batch norm by the batch): the same network, split and machine, one after
-the other in one run. Every few seconds of training the clock stands still and validation episodes are asked. Nothing
-else may run. Written are JSON, a page and a picture.
+The kit's default command, the kit with learn2learn's settings, and learn2learn's own MAML loop (its Omniglot example:
+rate 0.5, one step, meta-batches of 32, Adam at 0.003, batch norm by the batch): the same network, split and machine,
+one after the other in one run. Every few seconds of training the clock stands still and validation episodes are asked;
+who has the last accuracy is done. The default command begins with a prototypical network. Nothing else may run. Written
+are JSON, a page and a picture.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ LEARN2LEARN = {"lr": 0.5, "meta_lr": 0.003, "meta_batch": 32, "queries": 1}  # o
 
 
 class Done(Exception):
-    """The time is over."""
+    """The time is over, or all is reached."""
 
 
 class Clock(Hooks):
@@ -53,7 +54,7 @@ class Clock(Hooks):
             self.asked = self.spent
             self.points.append((round(self.spent, 1), self.ask(algorithm)))
             print(f"  {self.spent:6.0f} s  {self.points[-1][1]:.4f}", file=sys.stderr)
-        if self.spent > self.limit:
+        if self.spent > self.limit or (self.points and self.points[-1][1] >= MARKS[-1]):
             raise Done
         self.since = time.perf_counter()
 
@@ -124,7 +125,8 @@ def page(results: dict[str, Any]) -> str:
         "",
         "Written by `python benchmarks/race.py`; every figure is read from `results.json` beside this. Accuracy on",
         f"{results['episodes']} episodes of the validation characters, asked every {results['every']:g} s of training;",
-        f"each had at most {results['limit']:g} s.",
+        f"each had at most {results['limit']:g} s, and was done with {100 * MARKS[-1]:.0f} %. The kit's default command",
+        "begins with a prototypical network, which is what is asked as long as that is trained.",
         f"{results['machine']['processor']}, {results['machine']['threads']} threads.",
         "",
         f"| | {' | '.join(f'{100 * mark:.0f} %' for mark in MARKS)} | best |",
@@ -158,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the race and write its page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=float, default=600, help="seconds for each (default: %(default)s)")
-    parser.add_argument("--every", type=float, default=5, help="seconds between questions (default: %(default)s)")
+    parser.add_argument("--every", type=float, default=10, help="seconds between questions (default: %(default)s)")
     parser.add_argument("--episodes", type=int, default=200, help="(default: %(default)s)")
     parser.add_argument("--root", help="folder that holds omniglot-py (default: as everywhere in the kit)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
@@ -167,8 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         data = datasets.create("omniglot", **({"root": arguments.root} if arguments.root else {}))
         task = {"ways": 5, "shots": 1, "episodes": arguments.episodes}
         entrants: dict[str, Callable[[Clock], None]] = {
-            "kit, protonet by its recipe": lambda clock: by_recipe("protonet", clock),
-            "kit, maml by its recipe": lambda clock: by_recipe("maml", clock),
+            "kit, its default command": lambda clock: by_recipe("maml", clock),
             "kit, maml with learn2learn's settings": lambda clock: with_its_settings(data, clock),
             "learn2learn, its maml and loop": lambda clock: its_loop(data, clock),
         }

@@ -50,6 +50,18 @@ def test_time_that_is_over_ends_an_entrant(race):
     assert race.race({"one": endless}, lambda _: 0.5, every=0, limit=0.05)["one"]["points"]
 
 
+def test_who_has_the_last_accuracy_is_done(race):
+    values = iter([0.97, 0.99, 0.5])
+
+    def entrant(clock):
+        clock.on_start(None)
+        while True:
+            clock.look(None)
+
+    found = race.race({"one": entrant}, lambda _: next(values), every=0, limit=60)["one"]
+    assert len(found["points"]) == 2 and found["reached"]["0.98"] is not None
+
+
 def test_learn2learns_loop_is_asked_after_a_meta_update(race, data_root):
     """And what is asked is the network that it trains."""
     data = datasets.create("futurama", root=data_root)
