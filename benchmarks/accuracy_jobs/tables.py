@@ -95,11 +95,13 @@ ONE_FOR_ALL = {
     "relation_net": ("99.6", "99.8", "97.6", "99.1"),
     "r2d2": ("98.6", "99.7", "94.7", "98.9"),
     "matching_net": ("98.1", "98.9", "93.8", "98.5"),
+    "laplacian_shot": (),
+    "bd_cspn": (),
 }
 ORDER = (
     "protonet", "baseline", "baseline_plus_plus", "meta_baseline", "maml", "meta_curvature", "maml_plus_plus", "boil",
     "meta_sgd", "anil", "relation_net", "r2d2", "matching_net", "reptile", "mann", "fomaml", "cavia",
-    "task_conditioned", "imaml", "meta_lstm",
+    "task_conditioned", "imaml", "meta_lstm", "laplacian_shot", "bd_cspn",
 )  # fmt: skip
 
 
@@ -120,7 +122,8 @@ def _omniglot() -> Table:
     return Table(
         "Omniglot",
         "1,100 characters to train on, 100 to validate, 423 unseen ones to test on. Metric, pre-trained and head "
-        "algorithms are trained once for all columns, gradient-based ones once 5-way and once 20-way.",
+        "algorithms are trained once for all columns, gradient-based ones once 5-way and once 20-way. "
+        "`laplacian_shot` and `bd_cspn` look at all queries of a task together, on the features of `protonet`.",
         "Published are each paper's own figures, under protocols that differ (rotations, steps, queries).",
         tuple(columns),
         cells,
