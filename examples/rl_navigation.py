@@ -43,11 +43,12 @@ def main() -> None:
     tests = learning(policy, goals, [args.lr, args.lr / 2, args.lr / 2], 2 * args.trajectories, generator)
     found = [walks.returns() for walks in tests]
     print(f"{args.iterations} iterations took {seconds:.0f} s. Mean return over {len(goals)} new goals:")
-    for steps, (returns, published) in enumerate(zip(found, PUBLISHED, strict=True)):
-        interval = 1.96 * returns.std() / len(goals) ** 0.5
+    intervals = [1.96 * returns.std().item() / len(goals) ** 0.5 for returns in found]
+    for steps, (returns, interval, published) in enumerate(zip(found, intervals, PUBLISHED, strict=True)):
         print(f"  {steps} steps: {returns.mean():.2f} +- {interval:.2f} (published: {published})")
     args.out.mkdir(parents=True, exist_ok=True)
     record = {**vars(args), "out": str(args.out), "seconds": seconds, "returns": [r.mean().item() for r in found]}
+    record |= {"intervals": intervals, "published": PUBLISHED}
     (args.out / "returns.json").write_text(json.dumps(record, indent=1) + "\n")
     draw(tests, goals, args.out / "walks.png")
 
