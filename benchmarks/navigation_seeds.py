@@ -1,7 +1,7 @@
 """2D navigation with several seeds: `python benchmarks/navigation_seeds.py --seeds 0 1 2`, ten minutes of a core each.
 
-Every seed is a run of examples/rl_navigation.py, of which the JSON is kept; one that is there is not run again. The page
-is made of the JSON files alone.
+Every seed is a run of examples/rl_navigation.py, of which the JSON is kept; one that is there is not run again. The
+page is made of the JSON files alone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ RESULTS = HERE / "results" / "navigation"
 def run(seed: int, more: list[str]) -> dict[str, Any]:
     """What the example writes down of this seed, and the machine."""
     with tempfile.TemporaryDirectory() as folder:
-        example = [sys.executable, HERE.parent / "examples" / "rl_navigation.py", "--seed", str(seed), "--out", folder]
-        subprocess.run([*example, *more], check=True)
+        asked = ["--seed", str(seed), "--out", folder, *more]
+        subprocess.run([sys.executable, HERE.parent / "examples" / "rl_navigation.py", *asked], check=True)
         found: dict[str, Any] = json.loads((Path(folder) / "returns.json").read_text())
     found.pop("out")
     return found | {"machine": describe(torch.device("cpu"))}
