@@ -41,8 +41,8 @@ def page(runs: list[dict[str, Any]]) -> str:
     lines = [
         "# 2D navigation",
         "",
-        "Written by `python benchmarks/navigation_seeds.py`; every figure is read from the JSON files beside this. Mean return",
-        f"over 40 new goals ± half the width of its 95% interval, MAML with TRPO ({settings}).",
+        "Written by `python benchmarks/navigation_seeds.py`; every figure is read from the JSON files. Mean",
+        f"return over 40 new goals ± half the width of its 95% interval, MAML with TRPO ({settings}).",
         "",
         f"| | {' | '.join(f'{step} steps' for step in steps)} | minutes | machine |",
         f"|---|{'---|' * (len(steps) + 2)}",

@@ -147,6 +147,8 @@ def _mini_imagenet() -> Table:
         for shots, suffix, test in ((5, "", FIVE_SHOT), (1, "_1shot", ONE_SHOT)):
             cells[name + suffix] = Cell({"shots": shots, **asked}, (test,))
         rows[name] = Row((f"{name}_1shot", name), dict(zip(("5w1s", "5w5s"), published, strict=True)))
+    cells["baseline"] = Cell({"dataset": "mini_imagenet", "algorithm": "baseline"}, FIVE_WAY)
+    rows["baseline"] = Row(("baseline",), {"5w1s": "42.11", "5w5s": "62.53"})
     return Table(
         "mini-ImageNet",
         "The figures of a **subset** where the number of training images below is less than 38,400: 64, 16 and 20 "
