@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ._registry import register
 from .heads import head_call
+from .metric import class_count
 from .split_at_head import SplitAtHead
 
 EXAMPLES = 1000  # of the training split, that a neutral head is silent on
@@ -26,6 +28,9 @@ class BOIL(SplitAtHead):
             A head that was drawn at random prefers some class for every image; what a trained body's features are
             then has to be undone in every task before anything is learned. So its scores are the same for all
             classes at first, and the body moves its features along directions that are still free.
+        all_shifts: adapt once for every cyclic shift of a task's class numbers, and score by the mean probability. The
+            rows of the head stay as they are, so that a class is learned better by one row than by another; here each
+            has every row once. The state is then `{"shifted": [one for each class]}`, and takes as many times as long.
 
     Raises:
         InputError: as `GradientBased`; a neutral head that is not linear or does not end the model.
@@ -38,14 +43,41 @@ class BOIL(SplitAtHead):
         first_order: bool = False,
         *,
         neutral_head: bool = False,
+        all_shifts: bool = False,
         **options: Any,
     ) -> None:
-        self.neutral_head = neutral_head
+        self.neutral_head, self.all_shifts = neutral_head, all_shifts
         super().__init__(model, lr, first_order, **options)
 
     def adapts(self) -> set[str]:
         """Every parameter outside the head."""
         return super().adapts() - self.head_parameters()
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`, or `{"shifted": [these]}`."""
+        if not self.all_shifts:
+            return super().adapt(x, y)
+        if y.is_floating_point():
+            raise InputError("all_shifts=True renumbers classes, and these targets are floats; leave it out.")
+        classes = class_count(y)
+        return {"shifted": [super(BOIL, self).adapt(x, (y + shift) % classes) for shift in range(classes)]}
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]`; with `all_shifts`, logarithms of the mean probability."""
+        if "shifted" not in state:
+            return super().predict(state, x)
+        classes = len(state["shifted"])
+        found = []
+        for shift, each in enumerate(state["shifted"]):
+            scores = super().predict(each, x).log_softmax(-1)
+            found.append(torch.cat([scores[:, :classes].roll(-shift, -1), scores[:, classes:]], 1))
+        return torch.stack(found).logsumexp(0) - math.log(classes)
+
+    def check_clonable(self) -> None:
+        """Raises `InputError` where one learner would do something else."""
+        super().check_clonable()
+        if self.all_shifts:
+            raise InputError("A clone is one learner, and all_shifts=True takes one for each class; use adapt(x, y).")
 
     def begin(self, split: Any, iterations: int) -> None:
         """Make the head neutral, where that is asked for."""

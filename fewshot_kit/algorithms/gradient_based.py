@@ -114,7 +114,7 @@ class GradientBased(Algorithm):
         """
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
-                return self.adapt(x.clone(), y.clone())
+                return GradientBased.adapt(self, x.clone(), y.clone())
         return self._state(self._steps(x, y)[-1], x)
 
     def _steps(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
