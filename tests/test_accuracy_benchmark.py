@@ -73,6 +73,16 @@ def test_regenerates_a_table_and_again_to_the_bit(accuracy, tmp_path, capsys):
     assert result(tmp_path, "trained")["figures"] == trained["figures"]
 
 
+def test_a_part_of_the_data_is_marked_as_one(accuracy, tmp_path):
+    assert run(accuracy, tmp_path, "plain") == 0
+    page = importlib.import_module("accuracy_jobs.page").page
+    done = {"plain": [result(tmp_path, "plain")]}
+    table = accuracy.TABLES["futurama"]
+    assert done["plain"][0]["data"] == "glyphs" and "part of the data" not in page("small", table, done)
+    done["plain"][0]["data"] = "photos (a subset: 12 of 20 images)"
+    assert "**Figures of a part of the data: photos (a subset: 12 of 20 images).**" in page("small", table, done)
+
+
 def test_a_cell_that_is_done_is_not_run_again(accuracy, tmp_path, monkeypatch):
     assert run(accuracy, tmp_path, "plain") == 0
     assert not (tmp_path / "results" / "futurama" / "trained.0.json").exists()

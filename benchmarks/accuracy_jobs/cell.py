@@ -88,6 +88,7 @@ def run(cell: Cell, name: str, seed: int, runs: Path, root: str | None) -> dict[
         "start": _brief(first) if first is not None else None,
         "chosen": chosen or None,
         "figures": figures,
+        "data": data.name,
         "weights": training.weights if training.iterations else None,
         "classes": {
             split: len(getattr(data, split).classes) for split in ("train", "test") if hasattr(data.test, "classes")

@@ -61,6 +61,7 @@ def page(name: str, table: Table, done: Done) -> str:
         "seeds were trained, and the standard deviation of their means: a seed decides the split, the weights and the",
         "episodes.",
         "",
+        *_of_a_subset(done),
         table.says,
         table.published,
         "",
@@ -71,6 +72,12 @@ def page(name: str, table: Table, done: Done) -> str:
         lines += grid(table, done, "inductive")
     lines += ["", "![The figures](figures.png)", "", "## How each was trained", "", *_recipes(done)]
     return "\n".join([*lines, ""])
+
+
+def _of_a_subset(done: Done) -> list[str]:
+    """Where a data set says of itself that it is not all there."""
+    names = {one["data"] for cells in done.values() for one in cells if "subset" in one.get("data", "")}
+    return [f"**Figures of a part of the data: {name}.**" for name in sorted(names)]
 
 
 def _differ(table: Table, done: Done) -> bool:

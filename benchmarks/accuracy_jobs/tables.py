@@ -151,8 +151,7 @@ def _mini_imagenet() -> Table:
     rows["baseline"] = Row(("baseline",), {"5w1s": "42.11", "5w5s": "62.53"})
     return Table(
         "mini-ImageNet",
-        "The figures of a **subset** where the number of training images below is less than 38,400: 64, 16 and 20 "
-        "classes as Ravi and Larochelle share them out.",
+        "64, 16 and 20 classes, as Ravi and Larochelle share them out.",
         "Published are figures of the full set; `meta_baseline`'s is of a larger network.",
         ("5w1s", "5w5s"),
         cells,
