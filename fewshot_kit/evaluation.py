@@ -175,8 +175,12 @@ def evaluate(
 
 
 def half_width(values: list[float]) -> float:
-    """Half of the 95% interval of a mean: 1.96 s / sqrt(n), with the sample deviation s; nan for one value."""
-    return 1.96 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    """Half of the 95% interval of a mean: 1.96 s / sqrt(n), with the sample deviation s; nan for one value, and where a
+    task diverged.
+    """
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return math.nan
+    return 1.96 * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def draw(

@@ -23,6 +23,7 @@ def test_interval_by_hand():
     # mean 0.5, squared deviations 0.04 + 0 + 0.04 over n - 1 = 2: s = 0.2; 1.96 * 0.2 / sqrt(3)
     assert half_width([0.3, 0.5, 0.7]) == pytest.approx(0.226321, abs=1e-6)
     assert math.isnan(half_width([0.5]))
+    assert math.isnan(half_width([0.5, math.inf, 0.7]))
 
 
 def test_accuracy_uses_the_first_columns():

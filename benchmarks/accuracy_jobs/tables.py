@@ -168,7 +168,8 @@ def _sinusoid() -> Table:
     varies = {"shots": 5, "dataset_options": {"frequency_spread": 0.2}}
     cells = {
         f"{algorithm}{suffix}": Cell(
-            {"dataset": "sinusoid", "engine": "vmap", "compile": True, "algorithm": algorithm, **asked}, tests
+            {"dataset": "sinusoid", "engine": "vmap", "compile": True, "algorithm": algorithm, **asked},
+            tests if algorithm == "maml" else tuple(test for test in tests if test.options["steps"] < 2),
         )
         for suffix, asked in (("", {}), ("_frequencies", varies))
         for algorithm in ("maml", "meta_sgd")
@@ -182,7 +183,8 @@ def _sinusoid() -> Table:
         "Sinusoids",
         "Mean squared error after so many inner steps, of tasks with K examples, trained with K=10 and one step, by a "
         "network of twice the paper's width. In the rows *frequencies* the frequency varies (0.8 to 1.2, as in "
-        "Meta-SGD's waves), and training has K=5.",
+        "Meta-SGD's waves), and training has K=5. Meta-SGD learns its rates for the one step, "
+        "and is not asked for more.",
         "Published are MAML's, and those of Meta-SGD's table in the rows *frequencies*.",
         tuple(test.name for test in tests),
         cells,
