@@ -115,3 +115,8 @@ def test_every_relative_of_maml_begins_at_the_heads_own_rate(name):
 def test_a_learned_head_lr_is_set_once():
     with pytest.raises(InputError, match="MetaSGD has learned its rates; head_lr is where they started"):
         with_options(algorithms.create("meta_sgd", model=noisy_net(), head_lr=0.1), head_lr=0.2)
+
+
+def test_a_learned_rule_has_no_head_lr():
+    learned = algorithms.create("meta_lstm", model=noisy_net())
+    assert learned.lr == 0.4 and not hasattr(learned, "head_lr")

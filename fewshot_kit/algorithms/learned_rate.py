@@ -15,7 +15,11 @@ class Start:
         self.name = name
 
     def __get__(self, algorithm: Any, owner: type) -> Any:
-        return self if algorithm is None else vars(algorithm)[f"_{self.name}"]
+        if algorithm is None:
+            return self
+        if f"_{self.name}" not in vars(algorithm):
+            raise AttributeError(f"{type(algorithm).__name__} has no {self.name}")
+        return vars(algorithm)[f"_{self.name}"]
 
     def __set__(self, algorithm: Any, value: float | None) -> None:
         if f"_{self.name}" in vars(algorithm):
