@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", choices=TABLES, default="futurama", help="(default: %(default)s)")
     parser.add_argument("cells", nargs="*", metavar="CELL", help="some of the table's cells (default: all)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="after the cells (default: 0)")
     parser.add_argument("--shard", type=share, default=(0, 1), metavar="I/N", help="every Nth of what there is to run")
     parser.add_argument("--page", action="store_true", help="run nothing: write page and picture of what is there")
     parser.add_argument("--root", help="folder of the data sets (default: as everywhere in the kit)")
