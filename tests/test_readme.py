@@ -27,6 +27,19 @@ def test_the_omniglot_figure_is_the_measured_one():
     assert f"after {before + after:.0f} minutes of one CPU core, {before:.0f} of them" in flat
 
 
+def test_the_race_is_what_was_measured():
+    found = json.loads((RESULTS / "race" / "results.json").read_text())
+    ours, theirs = (found["entrants"][name] for name in ("kit, its default command", "learn2learn, its maml and loop"))
+    flat = " ".join(README.split())
+    assert (
+        f"90 % after {ours['reached']['0.9']:.0f} s of training and in 97 % after {ours['reached']['0.97']:.0f} s"
+        in flat
+    )
+    best = max(value for _, value in theirs["points"])
+    assert f"has come to {100 * best:.1f} % in {found['limit']:.0f} s" in flat
+    assert found["machine"]["threads"] == 2 and theirs["reached"]["0.9"] is None
+
+
 @pytest.mark.parametrize("name", ["futurama", "omniglot"])
 def test_the_tables_are_the_generated_ones(name):
     """Every line of the page's first grid that has a figure."""
