@@ -42,14 +42,13 @@ def main() -> None:
     goals = np.random.RandomState(1).uniform(-0.5, 0.5, (40, 2))
     tests = learning(policy, goals, [args.lr, args.lr / 2, args.lr / 2], 2 * args.trajectories, generator)
     found = [walks.returns() for walks in tests]
+    means, intervals = [each.mean().item() for each in found], [1.96 * each.std().item() / 40**0.5 for each in found]
     print(f"{args.iterations} iterations took {seconds:.0f} s. Mean return over {len(goals)} new goals:")
-    intervals = [1.96 * returns.std().item() / len(goals) ** 0.5 for returns in found]
-    for steps, (returns, interval, published) in enumerate(zip(found, intervals, PUBLISHED, strict=True)):
-        print(f"  {steps} steps: {returns.mean():.2f} +- {interval:.2f} (published: {published})")
+    for steps, (mean, interval, published) in enumerate(zip(means, intervals, PUBLISHED, strict=True)):
+        print(f"  {steps} steps: {mean:.2f} +- {interval:.2f} (published: {published})")
     args.out.mkdir(parents=True, exist_ok=True)
-    record = {**vars(args), "out": str(args.out), "seconds": seconds, "returns": [r.mean().item() for r in found]}
-    record |= {"intervals": intervals, "published": PUBLISHED}
-    (args.out / "returns.json").write_text(json.dumps(record, indent=1) + "\n")
+    told = {"seconds": seconds, "returns": means, "intervals": intervals, "published": PUBLISHED}
+    (args.out / "returns.json").write_text(json.dumps(vars(args) | told, indent=1, default=str) + "\n")
     draw(tests, goals, args.out / "walks.png")
 
 
