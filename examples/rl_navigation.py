@@ -42,7 +42,7 @@ def main() -> None:
     goals = np.random.RandomState(1).uniform(-0.5, 0.5, (40, 2))
     tests = learning(policy, goals, [args.lr, args.lr / 2, args.lr / 2], 2 * args.trajectories, generator)
     found = [walks.returns() for walks in tests]
-    means, intervals = [each.mean().item() for each in found], [1.96 * each.std().item() / 40**0.5 for each in found]
+    means, intervals = [r.mean().item() for r in found], [1.96 * r.std().item() / len(goals) ** 0.5 for r in found]
     print(f"{args.iterations} iterations took {seconds:.0f} s. Mean return over {len(goals)} new goals:")
     for steps, (mean, interval, published) in enumerate(zip(means, intervals, PUBLISHED, strict=True)):
         print(f"  {steps} steps: {mean:.2f} +- {interval:.2f} (published: {published})")

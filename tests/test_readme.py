@@ -37,6 +37,9 @@ def test_the_race_is_what_was_measured():
     )
     best = max(value for _, value in theirs["points"])
     assert f"has come to {100 * best:.1f} % in {found['limit']:.0f} s" in flat
+    same = found["entrants"]["kit, maml with learn2learn's settings"]["points"]
+    there = next(seconds for seconds, value in same if value >= best)
+    assert f"the kit's MAML has {100 * best:.1f} % after {there:.0f} s" in flat
     assert found["machine"]["threads"] == 2 and theirs["reached"]["0.9"] is None
 
 
