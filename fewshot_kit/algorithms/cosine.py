@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from ..ranges import check_counts, check_rate
 from ._registry import register
+from .class_means import class_means, one_hot
 from .feature_head import FeatureHead
 from .inner_loop import descended, sgd
-from .simple_shot import class_means, one_hot
 
 
 @register("cosine")

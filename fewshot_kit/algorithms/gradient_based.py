@@ -12,8 +12,9 @@ from torch.func import functional_call
 
 from ..errors import InputError
 from .base import Algorithm, Criterion
+from .class_means import start_of_head
 from .heads import find_head, linear_head
-from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop
+from .inner_loop import RULES, Loss, Rule, Tensors, differentiable, inner_loop
 from .layers import batch_norms, layers
 from .modes import (
     by_the_batch,
@@ -41,6 +42,8 @@ class GradientBased(Algorithm):
             it to first order: its steps hardly depend on the size of the gradients). For algorithms without a rule of
             their own.
         head: name of the head; by default the last `nn.Linear`.
+        class_means: start every task's head at the class means of its support features, as a prototypical network
+            scores (Proto-MAML), in place of the model's own head, which then has no part in it.
         batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
             queries are normalised together (the MAML paper). `support`: from the support set, as the adapted model
             sees it (inductive). `running`: the stored ones, which meta-training leaves as they are.
@@ -62,13 +65,14 @@ class GradientBased(Algorithm):
         steps: int = 1,
         optimizer: str = "sgd",
         head: str | None = None,
+        class_means: bool = False,
         batch_norm: str = "transductive",
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__(model, criterion)
         self.lr, self.first_order, self.steps, self.optimizer = lr, first_order, steps, optimizer
         self.head = find_head(model, head) if head is not None else None
-        self.batch_norm = batch_norm
+        self.class_means, self.batch_norm = class_means, batch_norm
         self.check()
 
     def check(self) -> None:
@@ -118,16 +122,27 @@ class GradientBased(Algorithm):
         return self._state(self._steps(x, y)[-1], x)
 
     def _steps(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
-        """What `_adapted` finds from the model's own parameters and buffers."""
+        """What `_adapted` finds from the start of a task and the model's own buffers."""
         differentiable = torch.is_grad_enabled()
-        parameters = self.initial()
         unread = (
             set() if self._stored_matter() else {id(b) for m in batch_norms(self.model).values() for b in m.buffers()}
         )
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
         order = 0 if not differentiable else 1 if self.first_order else 2
         with torch.enable_grad(), self._adapting(), twice_differentiable(self.model):
-            return self._adapted(x, y, parameters, buffers, order)
+            return self._adapted(x, y, self.start(x, y, buffers, order), buffers, order)
+
+    def start(self, x: Tensor, y: Tensor, buffers: Tensors, order: int) -> Tensors:
+        """What the inner loop of a task starts from, by name: `initial`, with the head of its own where it has one."""
+        parameters = self.initial()
+        if not self.class_means:
+            return parameters
+        with torch.set_grad_enabled(order > 0):
+            name = find_head(self.model, self.head)
+            head = start_of_head(self.model, name, parameters, lambda: self._run({}, buffers, x)[0], y)
+        # Views, since the head comes from the same body: the slope of a step must not go through where it came from.
+        own = {part: p.view_as(p) for part, p in parameters.items()}
+        return own | {part: differentiable(p) for part, p in head.items()}
 
     def _stored_matter(self) -> bool:
         """Whether a task reads or writes batch norm's running statistics; otherwise it is spared copies of them."""
@@ -205,6 +220,11 @@ class GradientBased(Algorithm):
 
     def check_clonable(self) -> None:
         """Raises `InputError` where the libraries' learners, which take plain steps, would do something else."""
+        if self.class_means:
+            raise InputError(
+                "learn2learn's and higher's learners start from the model's own head, and class_means is True; use "
+                "adapt(x, y) and predict(state, x), or class_means=False."
+            )
         if self.optimizer != "sgd":
             raise InputError(
                 f"learn2learn's and higher's learners take plain steps, and optimizer is {self.optimizer!r}; use "

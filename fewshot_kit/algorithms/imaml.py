@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .head_rate import HeadRate
-from .inner_loop import Loss, Tensors
+from .inner_loop import Tensors, inner_loop
 from .modes import running, twice_differentiable
 
 
@@ -57,17 +57,18 @@ class IMAML(HeadRate):
         if not (math.isfinite(self.damping) and self.damping >= 0):
             raise InputError(f"damping is {self.damping}; it must be 0 or a positive number.")
 
-    def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
-        """The support loss with the proximal term."""
-        plain = super().support_loss(x, y, order)
-        start = {name: parameter.detach() for name, parameter in self.initial().items()}
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> list[tuple[Tensors, Tensors]]:
+        """By the support loss with the proximal term."""
+        plain, start = self.support_loss(x, y, order), {name: p.detach() for name, p in parameters.items()}
 
         def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
             value, buffers = plain(parameters, buffers)
             away = torch.stack([(parameters[name] - start[name]).square().sum() for name in start]).sum()
             return value + self.penalty / 2 * away, buffers
 
-        return loss
+        return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """The query loss, with the implicit gradient as its slope, and the query scores `[Q, classes]`."""
@@ -82,13 +83,14 @@ class IMAML(HeadRate):
 
         by_batch = self.batch_norm != "running"
         with running(self.model, batch_statistics=by_batch), twice_differentiable(self.model):
-            plain = super().support_loss(episode.support_x, episode.support_y, 2)
+            plain = self.support_loss(episode.support_x, episode.support_y, 2)
             slopes, (value, scores) = torch.func.grad(query, has_aux=True)(there)
             slope = torch.func.grad(lambda p: plain(p, state["buffers"])[0])
             curvature = torch.func.vjp(slope, there)[1]
             solved = self._solved(slopes, lambda direction: curvature(direction)[0])
+            start = self.start(episode.support_x, episode.support_y, state["buffers"], 2)
         # Its value is the query loss; its slope at the initialisation is the solution.
-        towards = [(solved[name].detach() * (p - p.detach())).sum() for name, p in self.initial().items()]
+        towards = [(solved[name].detach() * (p - p.detach())).sum() for name, p in start.items()]
         return value.detach() + torch.stack(towards).sum(), scores.detach()
 
     def _solved(self, slopes: Tensors, curvature: Callable[[Tensors], Tensors]) -> Tensors:

@@ -101,8 +101,7 @@ def descended(
             return descended(loss, weights.clone(), tuple(each.clone() for each in constants), rule, steps)
     wanted = _transformed() or any(each.requires_grad for each in (weights, *constants))
     order = 2 if torch.is_grad_enabled() and wanted else 0
-    if order == 0 or not (_transformed() or weights.requires_grad):  # autograd differentiates by leaves
-        weights = leaf(weights)
+    weights = leaf(weights) if order == 0 else differentiable(weights)
     with torch.enable_grad():
         found, _ = inner_loop(
             lambda parameters, buffers: (loss(parameters["weights"], *constants), buffers),
@@ -144,3 +143,8 @@ def _transformed() -> bool:
 def leaf(parameter: Tensor) -> Tensor:
     """The same values, as something to differentiate with respect to."""
     return parameter.detach() if _transformed() else parameter.detach().requires_grad_()
+
+
+def differentiable(tensor: Tensor) -> Tensor:
+    """The tensor, as a leaf where nothing is differentiated through it so far: autograd knows no others."""
+    return tensor if _transformed() or tensor.requires_grad else leaf(tensor)

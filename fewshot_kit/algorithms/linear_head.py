@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..ranges import check_rate
+from .class_means import one_hot
 from .feature_head import FeatureHead
 from .held_out import choose, class_balance, fold_weights, measurable
 from .metric import class_count
-from .simple_shot import one_hot
 
 TOGETHER = 300  # examples, up to which all folds and penalties are solved for at once: 25 matrices of S x S
 

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ._registry import register
-from .metric import Metric, class_count
+from .class_means import class_means
+from .metric import Metric
 
 DISTANCES = ("euclidean", "cosine")
 
@@ -39,8 +40,7 @@ class ProtoNet(Metric):
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"prototypes", "statistics"}`."""
         embedded, statistics = self.embed_support(x)
-        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
-        return {"prototypes": members.T @ embedded / members.sum(0)[:, None], "statistics": statistics}
+        return {"prototypes": class_means(embedded, y), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""

@@ -11,19 +11,8 @@ from torch.nn import functional as F
 
 from ..ranges import check_rate
 from ._registry import register
+from .class_means import class_means
 from .feature_head import FeatureHead
-from .metric import class_count
-
-
-def class_means(features: Tensor, y: Tensor) -> Tensor:
-    """Features `[S, D]`, class indices `[S]` -> their mean for every class `[classes, D]`."""
-    members = one_hot(y).to(features.dtype)
-    return members.T @ features / members.sum(0)[:, None]
-
-
-def one_hot(y: Tensor) -> Tensor:
-    """Class indices `[S]` -> `[S, classes]` of 0 and 1, also inside `vmap`."""
-    return F.one_hot(y, class_count(y))
 
 
 @register("simple_shot")

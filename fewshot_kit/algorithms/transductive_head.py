@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .class_means import one_hot
 from .feature_head import FeatureHead
-from .simple_shot import one_hot
 
 
 class TransductiveHead(FeatureHead):
