@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -21,18 +22,22 @@ def figure(done: Done, cells: tuple[str, ...], column: str, policy: str = "own")
         "measure": measure,
         "mean": statistics.fmean(values),
         "interval": statistics.fmean(one["interval"] for one in found),
+        "deviation": statistics.fmean(one["interval"] * math.sqrt(one["episodes"]) / 1.96 for one in found),
         "spread": statistics.stdev(values) if len(values) > 1 else None,
         "seeds": len(values),
         "policy": found[0]["batch_norm"],
     }
 
 
-def shown(value: dict[str, Any] | None) -> str:
-    """A figure as the pages show it: mean and interval over episodes, and in brackets the seeds and their spread."""
+def shown(value: dict[str, Any] | None, deviation: bool = False) -> str:
+    """A figure as the pages show it: mean and interval over episodes, their deviation where that is asked for, and in
+    brackets the seeds and their spread.
+    """
     if value is None:
         return "not run"
     scale, digits = (100, 2) if value["measure"] == "accuracy" else (1, 3)
     text = f"**{scale * value['mean']:.{digits}f}** ± {scale * value['interval']:.{digits}f}"
+    text += f", sd {scale * value['deviation']:.{digits}f}" * deviation
     if value["spread"] is None:
         return f"{text} (1 seed)"
     return f"{text} ({value['seeds']} seeds ± {scale * value['spread']:.{digits}f})"
@@ -44,7 +49,7 @@ def grid(table: Table, done: Done, policy: str = "own") -> list[str]:
     lines = [f"| | {' | '.join(table.columns)} |{' published |' * published}"]
     lines.append(f"|---|{'---|' * len(table.columns)}{'---|' * published}")
     for name, row in table.rows.items():
-        figures = [shown(figure(done, row.cells, column, policy)) for column in table.columns]
+        figures = [shown(figure(done, row.cells, column, policy), row.deviation) for column in table.columns]
         told = " / ".join(row.published.get(column, "-") for column in table.columns) if row.published else ""
         lines.append(f"| {name} | {' | '.join(figures)} |{f' {told} |' * published}")
     return lines
