@@ -65,7 +65,9 @@ def test_regenerates_a_table_and_again_to_the_bit(accuracy, tmp_path, capsys):
         assert f"**{100 * figure['accuracy']:.2f}** ± {100 * figure['interval']:.2f} (1 seed)" in page
         assert figure["episodes"] == 4 and one["classes"]["train"] > 0 and one["code"]
     assert trained["start"]["algorithm"] == "baseline" and trained["seconds"]["start"] > 0
-    assert trained["figures"]["2w1s"]["inductive"]["batch_norm"] == "support"
+    policies = {name: each["batch_norm"] for name, each in trained["figures"]["2w1s"].items()}
+    assert policies == {"own": "transductive", "inductive": "support", "transductive": "transductive"}
+    assert "The same, inductive" in page and "The same, transductive" not in page  # which it is already
     assert plain["chosen"] in ({"steps": 1}, {"steps": 3}) and plain["weights"] is None
     assert (tmp_path / "results" / "futurama" / "figures.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "results" / "futurama" / "trained.0.json").unlink()

@@ -114,15 +114,19 @@ def _on_training(algorithm: Any, data: Any, cell: Cell, options: dict[str, Any],
 
 
 def _tested(algorithm: Any, split: Any, test: Test, episodes: int, seed: int) -> dict[str, Any]:
-    """By the algorithm's own batch-norm policy, and by the inductive one where that is another."""
+    """By the algorithm's own batch-norm policy, by an inductive one, and by most papers': the queries at hand."""
     tested = with_options(copy.copy(algorithm), **test.options)
     own = getattr(tested, "batch_norm", None)
-    policies = ["transductive", "support"] if own == "transductive" and batch_norms(tested.model) else [own]
-    found = [
-        evaluate(tested, split, ways=test.ways, shots=test.shots, episodes=episodes, seed=seed, batch_norm=policy)
-        for policy in policies
-    ]
-    return {"own": _figure(found[0]), "inductive": _figure(found[-1])}
+    policies = {"own": own, "inductive": own}
+    if own is not None and batch_norms(tested.model):
+        policies |= {"inductive": "support" if own == "transductive" else own, "transductive": "transductive"}
+    found = {
+        policy: evaluate(
+            tested, split, ways=test.ways, shots=test.shots, episodes=episodes, seed=seed, batch_norm=policy
+        )
+        for policy in set(policies.values())
+    }
+    return {name: _figure(found[policy]) for name, policy in policies.items()}
 
 
 def _figure(found: Evaluation) -> dict[str, Any]:

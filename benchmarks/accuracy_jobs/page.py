@@ -9,11 +9,17 @@ from typing import Any
 from .tables import Table
 
 Done = dict[str, list[dict[str, Any]]]  # name of a cell -> what `cell.run` gave, one for each seed
+OTHERS = {
+    "inductive": "The same, inductive: batch norm by the support set where it would be by the queries, so that no "
+    "query depends on another.",
+    "transductive": "The same, transductive: batch norm by all queries of a task together, as in MAML's paper.",
+}
 
 
 def figure(done: Done, cells: tuple[str, ...], column: str, policy: str = "own") -> dict[str, Any] | None:
     """The mean over training seeds, their spread, and the interval over episodes, of the cell that has this column."""
-    found = [one["figures"][column][policy] for name in cells for one in done.get(name, []) if column in one["figures"]]
+    tested = [one["figures"][column] for name in cells for one in done.get(name, []) if column in one["figures"]]
+    found = [one[policy] for one in tested if policy in one]
     if not found:
         return None
     measure = "accuracy" if "accuracy" in found[0] else "mse"
@@ -72,9 +78,9 @@ def page(name: str, table: Table, done: Done) -> str:
         "",
         *grid(table, done),
     ]
-    if _differ(table, done):
-        lines += ["", "The same, inductive: batch norm by the support set, so that no query depends on another.", ""]
-        lines += grid(table, done, "inductive")
+    for policy, told in OTHERS.items():
+        if any(one.get(policy, one["own"]) != one["own"] for one in _figures(done)):
+            lines += ["", told, "", *grid(table, done, policy)]
     lines += ["", "![The figures](figures.png)", "", "## How each was trained", "", *_recipes(done)]
     return "\n".join([*lines, ""])
 
@@ -85,10 +91,8 @@ def _of_a_subset(done: Done) -> list[str]:
     return [f"**Figures of a part of the data: {name}.**" for name in sorted(names)]
 
 
-def _differ(table: Table, done: Done) -> bool:
-    return any(
-        one["own"] != one["inductive"] for cell in done.values() for each in cell for one in each["figures"].values()
-    )
+def _figures(done: Done) -> list[dict[str, Any]]:
+    return [one for cell in done.values() for each in cell for one in each["figures"].values()]
 
 
 def _recipes(done: Done) -> list[str]:
