@@ -14,7 +14,7 @@ from ..errors import InputError
 from .base import Algorithm, Criterion
 from .class_means import start_of_head
 from .heads import find_head, linear_head
-from .inner_loop import RULES, Loss, Rule, Tensors, differentiable, inner_loop
+from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
 from .layers import batch_norms, layers
 from .modes import (
     by_the_batch,
@@ -142,7 +142,7 @@ class GradientBased(Algorithm):
             head = start_of_head(self.model, name, parameters, lambda: self._run({}, buffers, x)[0], y)
         # Views, since the head comes from the same body: the slope of a step must not go through where it came from.
         own = {part: p.view_as(p) for part, p in parameters.items()}
-        return own | {part: differentiable(p) for part, p in head.items()}
+        return own | {part: variable(p) for part, p in head.items()}
 
     def _stored_matter(self) -> bool:
         """Whether a task reads or writes batch norm's running statistics; otherwise it is spared copies of them."""

@@ -101,7 +101,7 @@ def descended(
             return descended(loss, weights.clone(), tuple(each.clone() for each in constants), rule, steps)
     wanted = _transformed() or any(each.requires_grad for each in (weights, *constants))
     order = 2 if torch.is_grad_enabled() and wanted else 0
-    weights = leaf(weights) if order == 0 else differentiable(weights)
+    weights = leaf(weights) if order == 0 else variable(weights)
     with torch.enable_grad():
         found, _ = inner_loop(
             lambda parameters, buffers: (loss(parameters["weights"], *constants), buffers),
@@ -145,6 +145,6 @@ def leaf(parameter: Tensor) -> Tensor:
     return parameter.detach() if _transformed() else parameter.detach().requires_grad_()
 
 
-def differentiable(tensor: Tensor) -> Tensor:
+def variable(tensor: Tensor) -> Tensor:
     """The tensor, as a leaf where nothing is differentiated through it so far: autograd knows no others."""
     return tensor if _transformed() or tensor.requires_grad else leaf(tensor)
