@@ -187,3 +187,9 @@ def test_targets_of_the_wrong_kind(ways, y, message):
     with pytest.raises(InputError) as raised:
         conditioned.adapt(torch.tensor(X), y)
     assert str(raised.value) == message
+
+
+def test_an_embedding_that_is_too_wide_is_refused_before_memory_is_taken():
+    """Of 21,632 features, its map would have 3.7 billion weights."""
+    with pytest.raises(InputError, match="CNN's embedding has 21,632 features.* 3,743,547,392 weights; take a model"):
+        algorithms.create("task_conditioned", model=models.create("cnn", seed=0))

@@ -16,6 +16,7 @@ from .heads import linear_head
 from .metric import Metric, class_count
 
 EPSILON = 1e-6  # added to a variance: its root has a slope where it is 0, as that of one example is
+MOST = 2**28  # weights of the map from a task to its scales and shifts: a gigabyte, and Adam's moments are two more
 
 
 @register("task_conditioned")
@@ -37,6 +38,9 @@ class TaskConditioned(Metric):
         regression: whether the targets are floats; by default where the model's linear head has a single output.
         hidden: width of the small networks.
         width: D, where the model has no linear head to tell it.
+
+    Raises:
+        InputError: as `Metric`; no linear head to tell the width or to regress by; an embedding that is too wide.
     """
 
     pairs: nn.Module | None  # encodes examples with their targets; None where classes are told apart
@@ -58,6 +62,12 @@ class TaskConditioned(Metric):
             raise InputError(f"{type(model).__name__} has no linear head; say how wide its embedding is, as width=64.")
         if regression is None:
             regression = head is not None and head.out_features == 1
+        weights = 2 * width * (2 * hidden if regression else 4 * width)
+        if weights > MOST:
+            raise InputError(
+                f"{type(model).__name__}'s embedding has {width:,} features, whose modulation by a task would take "
+                f"{weights:,} weights; take a model that ends in fewer, as conv4 has 64."
+            )
         beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
         place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
         if not regression:
