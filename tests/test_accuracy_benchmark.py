@@ -34,7 +34,7 @@ def accuracy(monkeypatch):
     monkeypatch.setattr(recipes, "_sections", lambda name: files.get(name, {}))
     test = tables.Test("2w1s", 2, 1)
     cells = {
-        "trained": tables.Cell({"dataset": "glyphs", "algorithm": "maml"}, (test,), episodes=4),
+        "trained": tables.Cell({"dataset": "glyphs", "algorithm": "maml"}, (test,), episodes=4, by_queries=True),
         "plain": tables.Cell(
             {"dataset": "glyphs", "algorithm": "finetune", "iterations": 0},
             (test,), episodes=4, choices=({"steps": 1}, {"steps": 3}),
@@ -68,6 +68,7 @@ def test_regenerates_a_table_and_again_to_the_bit(accuracy, tmp_path, capsys):
     policies = {name: each["batch_norm"] for name, each in trained["figures"]["2w1s"].items()}
     assert policies == {"own": "transductive", "inductive": "support", "transductive": "transductive"}
     assert "The same, inductive" in page and "The same, transductive" not in page  # which it is already
+    assert set(plain["figures"]["2w1s"]) == {"own", "inductive"}
     assert plain["chosen"] in ({"steps": 1}, {"steps": 3}) and plain["weights"] is None
     assert (tmp_path / "results" / "futurama" / "figures.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "results" / "futurama" / "trained.0.json").unlink()

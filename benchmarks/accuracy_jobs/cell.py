@@ -43,6 +43,7 @@ class Cell:
     tests: tuple[Test, ...]
     episodes: int = 600
     choices: tuple[dict[str, Any], ...] = ()  # the one that does best on the training classes is taken
+    by_queries: bool = False  # whether it is tested by batch norm of the queries too, where its own is another
 
     def config(self, seed: int, root: str | None = None) -> TrainConfig:
         """The settings of one training; the seed is that of the split, the weights and the episodes."""
@@ -78,7 +79,7 @@ def run(cell: Cell, name: str, seed: int, runs: Path, root: str | None) -> dict[
     clock = time.perf_counter()
     chosen = max(cell.choices, key=lambda options: _on_training(algorithm, data, cell, options, seed), default={})
     with_options(algorithm, **chosen)
-    figures = {test.name: _tested(algorithm, data.test, test, cell.episodes, seed) for test in cell.tests}
+    figures = {test.name: _tested(algorithm, data.test, test, cell, seed) for test in cell.tests}
     seconds["test"] = round(time.perf_counter() - clock, 1)
     return {
         "cell": name,
@@ -113,16 +114,17 @@ def _on_training(algorithm: Any, data: Any, cell: Cell, options: dict[str, Any],
     return evaluate(tried, data.train, ways=test.ways, shots=test.shots, episodes=CHOOSING, seed=seed).mean
 
 
-def _tested(algorithm: Any, split: Any, test: Test, episodes: int, seed: int) -> dict[str, Any]:
-    """By the algorithm's own batch-norm policy, by an inductive one, and by most papers': the queries at hand."""
+def _tested(algorithm: Any, split: Any, test: Test, cell: Cell, seed: int) -> dict[str, Any]:
+    """By the algorithm's own batch-norm policy, by an inductive one, and by most papers', where that is asked for."""
     tested = with_options(copy.copy(algorithm), **test.options)
     own = getattr(tested, "batch_norm", None)
     policies = {"own": own, "inductive": own}
     if own is not None and batch_norms(tested.model):
-        policies |= {"inductive": "support" if own == "transductive" else own, "transductive": "transductive"}
+        policies["inductive"] = "support" if own == "transductive" else own
+        policies |= {"transductive": "transductive"} if cell.by_queries else {}
     found = {
         policy: evaluate(
-            tested, split, ways=test.ways, shots=test.shots, episodes=episodes, seed=seed, batch_norm=policy
+            tested, split, ways=test.ways, shots=test.shots, episodes=cell.episodes, seed=seed, batch_norm=policy
         )
         for policy in set(policies.values())
     }

@@ -113,11 +113,11 @@ def _omniglot() -> Table:
         published = {column: figure for column, figure in published.items() if figure}
         asked = {"dataset": "omniglot", "algorithm": name, "model": "conv4"}
         if name in ONE_FOR_ALL:
-            cells[name] = Cell(asked, (*FIVE_WAY, *TWENTY_WAY), episodes=1000)
+            cells[name] = Cell(asked, (*FIVE_WAY, *TWENTY_WAY), episodes=1000, by_queries=True)
             rows[name] = Row((name,), published)
         else:
-            cells[name] = Cell(asked, FIVE_WAY, episodes=1000)
-            cells[f"{name}_20way"] = Cell({"ways": 20, **asked}, TWENTY_WAY, episodes=1000)
+            cells[name] = Cell(asked, FIVE_WAY, episodes=1000, by_queries=True)
+            cells[f"{name}_20way"] = Cell({"ways": 20, **asked}, TWENTY_WAY, episodes=1000, by_queries=True)
             rows[name] = Row((name, f"{name}_20way"), published)
     return Table(
         "Omniglot",
