@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_gradients import HIDDEN, NAMES, WAYS, batch, network
+from test_gradients import HIDDEN, NAMES, WAYS, batch, body, forward, network
 from torch import nn
 from torch.nn import functional as F
 
@@ -36,23 +36,16 @@ def test_before_any_step_it_is_a_prototypical_network(name):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def body(p, x):
-    """The network of `test_gradients` up to its head, its batch norm by the batch."""
-    h = x @ p["0.weight"].T + p["0.bias"]
-    h = (h - h.mean(0)) / (((h - h.mean(0)) ** 2).mean(0) + 1e-5).sqrt() * p["1.weight"] + p["1.bias"]
-    return h * torch.sigmoid(h)
-
-
 def meta_loss(p, task, moving, first_order):
     """One step of plain descent from the class means, written out."""
     features = body(p, task.support_x)
     means = torch.stack([features[task.support_y == c].mean(0) for c in range(WAYS)])
     p = {name: value.clone() for name, value in p.items()}  # what the step moves is not what the means came from
     p |= {"3.weight": 2 * means, "3.bias": -(means**2).sum(1)}
-    loss = F.cross_entropy(body(p, task.support_x) @ p["3.weight"].T + p["3.bias"], task.support_y)
+    loss = F.cross_entropy(forward(p, task.support_x), task.support_y)
     slopes = torch.autograd.grad(loss, [p[name] for name in moving], create_graph=not first_order, retain_graph=True)
     p = {**p, **{name: p[name] - RATE * slope for name, slope in zip(moving, slopes, strict=True)}}
-    return F.cross_entropy(body(p, task.query_x) @ p["3.weight"].T + p["3.bias"], task.query_y)
+    return F.cross_entropy(forward(p, task.query_x), task.query_y)
 
 
 @pytest.mark.parametrize("engine", ["loop", "vmap"])
@@ -112,9 +105,8 @@ def test_what_it_needs_is_said():
         model = nn.Sequential(nn.Linear(6, 3, bias=False)).double()
         algorithms.create("maml", model=model, class_means=True).adapt(x, y)
     with pytest.raises(InputError, match="Sequential does not end with its head '0'"):
-        algorithms.create("maml", model=nn.Sequential(nn.Linear(6, 3), nn.Tanh()).double(), class_means=True).adapt(
-            x, y
-        )
+        model = nn.Sequential(nn.Linear(6, 3), nn.Tanh()).double()
+        algorithms.create("maml", model=model, class_means=True).adapt(x, y)
     with pytest.raises(InputError, match="these targets are floats"):
         algorithms.create("maml", model=network(), class_means=True).adapt(x, torch.zeros(6, 3, dtype=torch.float64))
     with pytest.raises(InputError, match="start from the model's own head"):

@@ -29,12 +29,15 @@ def batch(tasks=2, shots=2, queries=3):
     return Episode(x[0], y[0], x[1], y[1])
 
 
-def forward(p, x):
-    """The same network, written out: batch norm by the batch's mean and biased variance."""
+def body(p, x):
+    """The same network up to its head, written out: batch norm by the batch's mean and biased variance."""
     h = x @ p["0.weight"].T + p["0.bias"]
     h = (h - h.mean(0)) / (((h - h.mean(0)) ** 2).mean(0) + 1e-5).sqrt() * p["1.weight"] + p["1.bias"]
-    h = h * torch.sigmoid(h)
-    return h @ p["3.weight"].T + p["3.bias"]
+    return h * torch.sigmoid(h)
+
+
+def forward(p, x):
+    return body(p, x) @ p["3.weight"].T + p["3.bias"]
 
 
 def adapted(p, task, moving, first_order):
