@@ -136,10 +136,13 @@ class TestPlan(Hooks):
 
 
 def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
-    """A configuration less what may change on resuming: where the data lies and what was measured of it, what the
-    test will be, and the iterations, unless the schedule of rates that were used already depends on them."""
+    """A configuration less what may change on resuming: where classes and data lie and what was measured of the data,
+    what the test will be, and the iterations, unless the schedule of rates that were used already depends on them."""
     config = copy.deepcopy(config)
     config.pop("test", None)
+    for recipe in (config[part] for part in ("algorithm", "model", "data") if part in config):
+        name = recipe.pop("class").rpartition(".")[2]
+        recipe |= {} if "name" in recipe else {"class": name}
     if grows:
         config["training"].pop("iterations", None)
     data = config.get("data", {})

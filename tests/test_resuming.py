@@ -12,7 +12,7 @@ from fewshot_kit.checkpoints import state_path
 from fewshot_kit.datasets import Data
 from fewshot_kit.errors import InputError
 from fewshot_kit.hooks import Hooks
-from fewshot_kit.run_config import read_config
+from fewshot_kit.run_config import read_config, write_config
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,24 @@ def test_resuming_with_other_settings_names_the_first_difference(tmp_path, chang
     train(centroids(), iterations=2, run=tmp_path)
     with pytest.raises(InputError, match=said):
         train(centroids(), **{"iterations": 2, "run": tmp_path, "resume": True, **change})
+
+
+def test_a_run_goes_on_after_its_classes_have_moved(tmp_path):
+    """Where a class lives is recorded, and does not matter: neither of a registered one nor of one made by hand."""
+    named = maml()
+    named.recipe = {"name": "maml", "options": {}, "complete": True}
+    for number, algorithm in enumerate((maml(), named)):
+        run = tmp_path / str(number)
+        train(algorithm, run=run, iterations=2)
+        config = read_config(run)
+        for part in ("algorithm", "model", "data"):
+            config[part]["class"] = "earlier.place." + config[part]["class"].rpartition(".")[2]
+        write_config(run, config)
+        assert train(algorithm, run=run, iterations=2, resume=True).iterations == 2
+        config["model"]["class"] = "earlier.place.Other"
+        write_config(run, config)
+        with pytest.raises(InputError, match="model.class was Other and is now Sequential"):
+            train(algorithm, run=run, iterations=2, resume=True)
 
 
 def test_resuming_what_is_not_there(tmp_path):
