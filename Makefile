@@ -27,12 +27,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy fewshot_kit
+	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/accuracy.py
 
 clean:
-	rm -rf .venv runs/demo build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv runs/demo build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

@@ -21,7 +21,7 @@ from accuracy_jobs.picture import draw
 from accuracy_jobs.tables import TABLES, Table
 
 from fewshot_kit.errors import KitError
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 HERE = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from typing import Any
 from cells import Cells, Recipe, regenerate
 
 from fewshot_kit import algorithms
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 MEASURED = Path(__file__).parents[1] / "fewshot_kit" / "algorithms" / "measured.json"
 ACCURACY = Path(__file__).parent / "results" / "accuracy"

@@ -19,8 +19,8 @@ import torch
 from fewshot_kit import algorithms, datasets, evaluate, load, meta_train, models
 from fewshot_kit.errors import KitError
 from fewshot_kit.options import options_of
+from fewshot_kit.runs.storage import write_bytes
 from fewshot_kit.seeds import default_draws
-from fewshot_kit.storage import write_bytes
 
 HERE = Path(__file__).parent
 Cells = dict[str, dict[str, Any]]  # by name, what `run` gave of each

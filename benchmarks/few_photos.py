@@ -25,7 +25,7 @@ from speed_jobs.machine import describe
 from fewshot_kit import features
 from fewshot_kit.datasets import Split
 from fewshot_kit.errors import KitError
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 RESULTS = Path(__file__).parent / "results" / "few_photos"
 

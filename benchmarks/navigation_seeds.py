@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from speed_jobs.machine import describe
 
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "navigation"

@@ -24,11 +24,12 @@ import torch
 from speed_jobs.machine import describe
 from torch.nn import functional as F
 
-from fewshot_kit import algorithms, compat, datasets, evaluate, experiment, meta_train, models
-from fewshot_kit.config import TrainConfig, from_recipe
+from fewshot_kit import algorithms, compat, datasets, evaluate, meta_train, models
 from fewshot_kit.errors import KitError
-from fewshot_kit.hooks import Hooks
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.experiments import running as experiment
+from fewshot_kit.experiments.settings import TrainConfig, from_recipe
+from fewshot_kit.runs.storage import write_bytes
+from fewshot_kit.training.hooks import Hooks
 
 RESULTS = Path(__file__).parent / "results" / "race"
 MARKS = (0.90, 0.95, 0.97, 0.98)

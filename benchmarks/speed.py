@@ -23,9 +23,9 @@ from speed_jobs.jobs import JOBS
 from speed_jobs.report import page
 from speed_jobs.settings import Settings
 
-from fewshot_kit.checks import find_device
 from fewshot_kit.errors import InputError, KitError
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.modules.place import find_device
+from fewshot_kit.runs.storage import write_bytes
 
 HERE = Path(__file__).parent
 RESULTS = "results.json"

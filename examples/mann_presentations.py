@@ -13,7 +13,7 @@ import argparse
 import torch
 
 from fewshot_kit import algorithms, datasets, meta_train, models
-from fewshot_kit.algorithms.mann import MANN, accuracy_by_presentation, shuffled
+from fewshot_kit.algorithms.mann.algorithm import MANN, accuracy_by_presentation, shuffled
 from fewshot_kit.episodes import unstack
 
 TIMES = 10  # that every class is presented

@@ -24,7 +24,7 @@ from torch.func import functional_call, vmap
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from fewshot_kit import models
-from fewshot_kit.algorithms.inner_loop import Tensors, inner_loop, sgd
+from fewshot_kit.algorithms.bases.inner_loop import Tensors, inner_loop, sgd
 
 HORIZON, DISCOUNT = 100, 0.99
 STRIDE, NEAR = 0.1, 0.01  # along each axis

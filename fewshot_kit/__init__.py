@@ -1,12 +1,12 @@
 """fewshot_kit: adapt any `nn.Module` to a new task in one line; models, algorithms and data sets by name."""
 
 from . import algorithms, datasets, engines, features, models
-from .adaptation import Learner, adapt
+from .adaptation.adapting import Learner, adapt
 from .algorithms import Algorithm
-from .checkpoints import load, save
 from .episodes import Episode
 from .evaluation import evaluate
-from .training import meta_train
+from .runs.checkpoints import load, save
+from .training.outer_loop import meta_train
 
 __version__ = "0.1.0"
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from . import engines
 from .algorithms import Algorithm, FeatureHead
-from .algorithms.metric import of_ways
-from .algorithms.modes import check_policy, kept_modes
-from .checks import check_task, device_of, dtype_of, find_device
+from .algorithms.bases.task_check import check_task
+from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
 from .episodes import Episode, stack, unstack
 from .errors import InputError
 from .features import embedded_by
+from .modules.modes import check_policy, kept_modes
+from .modules.place import device_of, dtype_of, find_device
 from .ranges import check_counts, check_rate
 from .seeds import default_draws, stream
 

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from . import datasets, models
 from .algorithms import FeatureHead
-from .algorithms.layers import batch_norms
-from .algorithms.modes import kept_modes
-from .batching import VALUES
-from .checks import device_of, dtype_of, find_device
 from .datasets import Data, Split, Transform
-from .datasets.store import cached, fingerprint
+from .datasets.files.cache import cached, fingerprint
 from .episodes import relabel
 from .errors import InputError
+from .modules.batching import VALUES
+from .modules.layers import batch_norms
+from .modules.modes import kept_modes
+from .modules.place import device_of, dtype_of, find_device
 
 
 def embed_data(model: nn.Module, data: Data, **options: Any) -> Data:

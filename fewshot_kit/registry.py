@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from .errors import InputError, UnknownName, first_line
+from .errors import InputError, UnknownName, closest, first_line
 from .options import options_of, plain_options
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -24,12 +24,6 @@ _REFUSED = re.compile(r"(?:unexpected|multiple values for) keyword argument '(\w
 
 def _where(factory: Callable[..., Any]) -> str:
     return f"{factory.__module__}.{getattr(factory, '__qualname__', factory)}"
-
-
-def closest(name: str, names: list[str]) -> str:
-    """`" Did you mean 'x'?"` for the nearest of `names`, or nothing when none is near."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 class Registry:

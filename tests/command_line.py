@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fewshot_kit.cli import main
+from fewshot_kit.cli.parser import main
 
 GLYPHS = "--dataset glyphs --dataset-options classes=30 drawings=6 image_size=14"
 BUDGET = (

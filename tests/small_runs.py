@@ -6,8 +6,8 @@ import torch
 from toy import Centroids, noisy_net, world
 
 from fewshot_kit.algorithms import MAML
-from fewshot_kit.hooks import Hooks
-from fewshot_kit.training import meta_train
+from fewshot_kit.training.hooks import Hooks
+from fewshot_kit.training.outer_loop import meta_train
 
 SMALL = {
     "ways": 3,

@@ -11,7 +11,7 @@ from toy import Centroids, Waves, noisy_net, points
 
 from fewshot_kit import engines
 from fewshot_kit.algorithms import MAML, Algorithm
-from fewshot_kit.checks import check_task
+from fewshot_kit.algorithms.bases.task_check import check_task
 from fewshot_kit.errors import InputError
 from fewshot_kit.evaluation import BATCH, accuracy, evaluate, half_width
 from fewshot_kit.seeds import default_draws, stream

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot_kit.cli import build_parser
+from fewshot_kit.cli.parser import build_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from speed_jobs.machine import describe
 
-from fewshot_kit import datasets, evaluate, experiment
-from fewshot_kit.algorithms.layers import batch_norms
-from fewshot_kit.config import TrainConfig, from_recipe
+from fewshot_kit import datasets, evaluate
+from fewshot_kit.algorithms.bases.replacing import with_options
 from fewshot_kit.evaluation import Evaluation
+from fewshot_kit.experiments import running as experiment
+from fewshot_kit.experiments.settings import TrainConfig, from_recipe
+from fewshot_kit.modules.layers import batch_norms
 from fewshot_kit.options import options_of
-from fewshot_kit.replacing import with_options
 
 CHOOSING = 40  # episodes of the training classes by which options are chosen
 

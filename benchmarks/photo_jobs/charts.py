@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 COLOURS = {"kit": "#0072b2", "scikit-learn": "#e69f00", "easyfsl": "#999999"}  # Okabe and Ito, 2008
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewshot_kit import adapt, algorithms, compat
+from fewshot_kit.adaptation.expectation import expectation
 from fewshot_kit.algorithms import Ridge
 from fewshot_kit.datasets import Split
 from fewshot_kit.evaluation import half_width
-from fewshot_kit.expectation import expectation
 
 from .setting import Setting, Task, accuracy, tasks
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewshot_kit import adapt, algorithms, compat, evaluate
-from fewshot_kit.algorithms.heads import without_head
 from fewshot_kit.datasets import Split
+from fewshot_kit.modules.heads import without_head
 
 from .contest import _fitted
 from .setting import QUERIES, WAYS, Setting, accuracy, tasks

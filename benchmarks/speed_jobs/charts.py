@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 from .jobs import Job
 from .report import Section, figures, goals_of

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fewshot_kit.storage import write_bytes
+from fewshot_kit.runs.storage import write_bytes
 
 from . import contest, machine, memory
 from .jobs import Job

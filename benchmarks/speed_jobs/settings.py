@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from fewshot_kit import datasets
-from fewshot_kit.datasets.data import Data
+from fewshot_kit.datasets.splits.data import Data
 from fewshot_kit.episodes import Episode
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"

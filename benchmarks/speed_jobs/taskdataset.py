@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fewshot_kit import compat
-from fewshot_kit.datasets.omniglot_files import CHARACTERS, sources
+from fewshot_kit.datasets.files.omniglot import CHARACTERS, sources
 
 from .settings import Settings, find_root, omniglot
 

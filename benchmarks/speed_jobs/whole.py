@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_kit import algorithms, compat, engines, evaluate, meta_train
-from fewshot_kit.datasets.data import Data
-from fewshot_kit.datasets.split import Split
+from fewshot_kit.datasets.splits.data import Data
+from fewshot_kit.datasets.splits.split import Split
 from fewshot_kit.episodes import Episode, unstack
 from fewshot_kit.evaluation import accuracy
 from fewshot_kit.seeds import stream

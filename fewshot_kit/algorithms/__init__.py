@@ -3,29 +3,29 @@
 from ._registry import create, get, names, register
 from .alpha_tim import AlphaTIM
 from .anil import ANIL
-from .base import Algorithm
 from .baseline import Baseline, BaselinePlusPlus
+from .bases.feature_head import FeatureHead
+from .bases.gradient_based import GradientBased
+from .bases.linear_head import LinearHead
+from .bases.metric import Metric
+from .bases.protocol import Algorithm
 from .bd_cspn import BDCSPN
 from .boil import BOIL
 from .cavia import CAVIA
 from .cosine import Cosine
-from .feature_head import FeatureHead
 from .finetune import Finetune
-from .gradient_based import GradientBased
 from .imaml import IMAML
 from .laplacian_shot import LaplacianShot
-from .linear_head import LinearHead
 from .logistic import Logistic
 from .lp_ft import LPFT
 from .maml import FOMAML, MAML
 from .maml_plus_plus import MAMLPlusPlus
-from .mann import MANN
+from .mann.algorithm import MANN
 from .matching_net import MatchingNet
 from .meta_baseline import MetaBaseline
 from .meta_curvature import MetaCurvature
 from .meta_lstm import MetaLSTM
 from .meta_sgd import MetaSGD
-from .metric import Metric
 from .nearest_centroid import NearestCentroid
 from .protonet import ProtoNet
 from .pt_map import PTMAP

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .inner_loop import descended, sgd
-from .transductive_head import TransductiveHead, squared_distances, weighted_means
+from .bases.inner_loop import descended, sgd
+from .bases.transductive_head import TransductiveHead, squared_distances, weighted_means
 
 
 @register("alpha_tim")

@@ -12,12 +12,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..modules.heads import head_call
 from ._registry import register
-from .frozen_learner import FrozenLearner
-from .heads import head_call
-from .inner_loop import Loss, Tensors
+from .bases.frozen_learner import FrozenLearner
+from .bases.inner_loop import Loss, Tensors
+from .bases.split_at_head import SplitAtHead
 from .r2d2 import ridge
-from .split_at_head import SplitAtHead
 
 
 @register("anil")

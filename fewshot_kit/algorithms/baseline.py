@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._registry import register
+from .bases.learns_classes import LearnsClasses
 from .cosine import Cosine
-from .learns_classes import LearnsClasses
 from .logistic import Logistic
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..ranges import check_rate
 from ._registry import register
-from .transductive_head import TransductiveHead, weighted_means
+from .bases.transductive_head import TransductiveHead, weighted_means
 
 
 def rectified(fitted: dict[str, Tensor], queries: Tensor, epsilon: float, shift: bool) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..modules.heads import head_call
 from ._registry import register
-from .heads import head_call
-from .metric import class_count
-from .split_at_head import SplitAtHead
+from .bases.split_at_head import SplitAtHead
+from .bases.task_classes import class_count
 
 EXAMPLES = 1000  # of the training split, that a neutral head is silent on
 

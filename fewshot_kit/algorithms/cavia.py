@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..modules.film import find_modulated, modulated
 from ..ranges import check_counts
 from ._registry import register
-from .film import find_modulated, modulated
-from .gradient_based import GradientBased
-from .inner_loop import Tensors, leaf
+from .bases.gradient_based import GradientBased
+from .bases.inner_loop import Tensors, leaf
 
 
 @register("cavia")

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .class_means import class_means, one_hot
-from .feature_head import FeatureHead
-from .inner_loop import descended, sgd
+from .bases.class_means import class_means
+from .bases.feature_head import FeatureHead
+from .bases.inner_loop import descended, sgd
+from .bases.task_classes import one_hot
 
 
 @register("cosine")

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..episodes import Episode
+from ..modules.modes import running
 from ._registry import register
-from .gradient_based import GradientBased
-from .inner_loop import Rule, adam
-from .modes import running
+from .bases.gradient_based import GradientBased
+from .bases.inner_loop import Rule, adam
 
 
 @register("finetune")

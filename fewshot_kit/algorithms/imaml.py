@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ..episodes import Episode
 from ..errors import InputError
+from ..modules.modes import running, twice_differentiable
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .head_rate import HeadRate
-from .inner_loop import Tensors, inner_loop
-from .modes import running, twice_differentiable
+from .bases.head_rate import HeadRate
+from .bases.inner_loop import Tensors, inner_loop
 
 
 @register("imaml")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..ranges import check_counts, check_rate
 from ._registry import register
+from .bases.transductive_head import TransductiveHead, squared_distances
 from .bd_cspn import rectified
-from .transductive_head import TransductiveHead, squared_distances
 
 STEPS = 20  # of the bound's descent, as in the authors' code
 

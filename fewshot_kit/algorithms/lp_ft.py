@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..modules.heads import find_head, head_call
 from ._registry import register
+from .bases.inner_loop import Tensors
 from .finetune import Finetune
-from .heads import find_head, head_call
-from .inner_loop import Tensors
 from .ridge import Ridge
 
 

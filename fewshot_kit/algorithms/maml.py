@@ -8,7 +8,7 @@ from torch import nn
 
 from .. import compat
 from ._registry import register
-from .head_rate import HeadRate
+from .bases.head_rate import HeadRate
 
 
 @register("maml")

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ..episodes import Episode
 from ..errors import InputError
+from ..modules.layers import batch_norms
+from ..modules.modes import by_the_batch
 from ..ranges import check_counts
 from ._registry import register
-from .head_rate import HeadRate
-from .inner_loop import Loss, Tensors, inner_loop, sgd
-from .layers import batch_norms
-from .learned_rate import LearnedRate
-from .modes import by_the_batch
+from .bases.head_rate import HeadRate
+from .bases.inner_loop import Loss, Tensors, inner_loop, sgd
+from .bases.learned_rate import LearnedRate
 
 FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
 

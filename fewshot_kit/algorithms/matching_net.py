@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..modules.heads import linear_head
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .heads import linear_head
-from .metric import Metric, class_count
+from .bases.metric import Metric
+from .bases.task_classes import class_count
 
 
 @register("matching_net")

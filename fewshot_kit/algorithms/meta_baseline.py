@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..modules.modes import usual_policy
 from ..ranges import check_rate
 from ._registry import register
-from .metric import Metric, class_count
-from .modes import usual_policy
+from .bases.metric import Metric
+from .bases.task_classes import class_count
 
 
 @register("meta_baseline")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from .. import compat
 from ..errors import InputError
 from ._registry import register
-from .head_rate import HeadRate
-from .inner_loop import Rule, Tensors, sgd
+from .bases.head_rate import HeadRate
+from .bases.inner_loop import Rule, Tensors, sgd
 
 # learn2learn's names for the matrices of a parameter, by its number of dimensions. Its "in" is our first dimension.
 LEARN2LEARN = {1: ["mc"], 2: ["mc_in", "mc_out"], 4: ["mc_in", "mc_out", "mc_f"]}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
-from .inner_loop import Rule, Tensors
-from .learned_rate import LearnedRate
+from .bases.inner_loop import Rule, Tensors
+from .bases.learned_rate import LearnedRate
 
 P = 10  # of the preprocessing: magnitudes below e^-P are taken as they are, times e^P
 SMALL = 0.01  # the weights start within this of 0, so that the gates start from their biases alone

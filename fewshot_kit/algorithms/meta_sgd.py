@@ -9,9 +9,9 @@ from torch import nn
 
 from .. import compat
 from ._registry import register
-from .head_rate import HeadRate
-from .inner_loop import Rule, sgd
-from .learned_rate import LearnedRate
+from .bases.head_rate import HeadRate
+from .bases.inner_loop import Rule, sgd
+from .bases.learned_rate import LearnedRate
 
 
 @register("meta_sgd")

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from ..ranges import check_rate
 from ._registry import register
-from .metric import Metric, class_count
+from .bases.metric import Metric
+from .bases.task_classes import class_count
 
 
 @register("nearest_centroid")

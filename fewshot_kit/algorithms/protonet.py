@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ._registry import register
-from .class_means import class_means
-from .metric import Metric
+from .bases.class_means import class_means
+from .bases.metric import Metric
 
 DISTANCES = ("euclidean", "cosine")
 

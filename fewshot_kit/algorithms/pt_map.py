@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .transductive_head import TransductiveHead, squared_distances, weighted_means
+from .bases.transductive_head import TransductiveHead, squared_distances, weighted_means
 
 SINKHORN = 20  # rounds; more change no decision
 OFFSET = 1e-6  # added to every feature before the power, as in the paper

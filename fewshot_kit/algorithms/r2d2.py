@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ._registry import register
-from .metric import Metric, class_count
+from .bases.metric import Metric
+from .bases.task_classes import class_count
 
 
 def ridge(x: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
+from ..modules.heads import linear_head
 from ..ranges import check_counts
 from ._registry import register
-from .base import Criterion
-from .heads import linear_head
-from .metric import Metric, class_count
+from .bases.metric import Metric
+from .bases.protocol import Criterion
+from .bases.task_classes import class_count
 
 
 def relation_error(scores: Tensor, targets: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..episodes import Episode, presentations
 from ..ranges import check_counts
 from ._registry import register
-from .gradient_based import GradientBased
-from .inner_loop import Loss, Rule, Tensors, adam
+from .bases.gradient_based import GradientBased
+from .bases.inner_loop import Loss, Rule, Tensors, adam
 
 
 @register("reptile")

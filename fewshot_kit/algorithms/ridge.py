@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ._registry import register
-from .linear_head import LinearHead, smoother
+from .bases.linear_head import LinearHead, smoother
 
 
 @register("ridge")

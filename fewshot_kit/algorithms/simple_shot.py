@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ..ranges import check_rate
 from ._registry import register
-from .class_means import class_means
-from .feature_head import FeatureHead
+from .bases.class_means import class_means
+from .bases.feature_head import FeatureHead
 
 
 @register("simple_shot")

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..modules.heads import linear_head
 from ..ranges import check_counts
 from ._registry import register
-from .heads import linear_head
-from .metric import Metric, class_count
+from .bases.metric import Metric
+from .bases.task_classes import class_count
 
 EPSILON = 1e-6  # added to a variance: its root has a slope where it is 0, as that of one example is
 MOST = 2**28  # weights of the map from a task to its scales and shifts: a gigabyte, and Adam's moments are two more

@@ -13,11 +13,11 @@ from . import (  # each registers its data set; the modules stay what these name
 )
 from ._registry import create, get, names, register
 from .any_dataset import from_dataset
-from .data import Data
-from .images import Transform, find_images, images_at, load_image_folder, load_images
-from .roots import find_cache, find_root
-from .split import Split
-from .store import cached_files
+from .files.cache import cached_files
+from .files.images import Transform, find_images, images_at, load_image_folder, load_images
+from .files.roots import find_cache, find_root
+from .splits.data import Data
+from .splits.split import Split
 
 __all__ = [
     "Data",

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..episodes import relabel
 from ..errors import InputError
-from .checks import check_arrays
-from .class_splits import FRACTIONS, OTHERWISE, by_fractions
-from .data import Data, make_data
-from .images import from_any
+from .files.images import from_any
+from .splits.arrays import check_arrays
+from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
+from .splits.data import Data, make_data
 
 LABELS = ("targets", "labels", "_labels", "y")  # where torchvision and others keep them
 

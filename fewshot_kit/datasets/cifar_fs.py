@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ._registry import register
-from .data import Data
-from .images import Transform, images_at
+from .files.images import Transform, images_at
 from .published import PARTS, Part, Published, files, load, split_folders
+from .splits.data import Data
 
 CIFAR_FS = Published(
     name="cifar_fs",

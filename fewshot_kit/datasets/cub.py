@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ._registry import register
-from .data import Data
-from .images import Transform
+from .files.images import Transform
 from .published import PARTS, Part, Published, class_folders, files, load
+from .splits.data import Data
 
 CLASSES = 200
 SPLITS = ("chen", "files")

@@ -11,11 +11,11 @@ from typing import Any
 from ..episodes import relabel
 from ..errors import InputError
 from ._registry import register
-from .class_splits import FRACTIONS, OTHERWISE, by_fractions
-from .data import Data, make_data
-from .images import Transform, find_images, load_images
-from .split import Split
-from .store import cached, fingerprint
+from .files.cache import cached, fingerprint
+from .files.images import Transform, find_images, load_images
+from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
+from .splits.data import Data, make_data
+from .splits.split import Split
 
 SUBFOLDERS = (("train", "training"), ("val", "validation", "valid"), ("test",))
 

@@ -6,10 +6,10 @@ import torch
 
 from ..errors import InputError
 from ._registry import register
-from .class_splits import by_counts
-from .data import Data, make_data
-from .images import Transform
-from .omniglot_files import DRAWINGS, load
+from .files.images import Transform
+from .files.omniglot import DRAWINGS, load
+from .splits.class_splits import by_counts
+from .splits.data import Data, make_data
 
 TRAINING = 16
 

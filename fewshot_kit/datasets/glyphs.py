@@ -7,9 +7,9 @@ import torch
 
 from ..errors import InputError
 from ._registry import register
-from .class_splits import FRACTIONS, by_fractions
-from .data import Data, make_data
-from .images import Transform
+from .files.images import Transform
+from .splits.class_splits import FRACTIONS, by_fractions
+from .splits.data import Data, make_data
 from .strokes import draw_characters
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ._registry import register
-from .data import Data
-from .images import Transform
+from .files.images import Transform
 from .published import Published, load, split_csv, split_folders
+from .splits.data import Data
 
 MINI_IMAGENET = Published(
     name="mini_imagenet",

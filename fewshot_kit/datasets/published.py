@@ -19,13 +19,13 @@ import numpy as np
 
 from ..episodes import relabel
 from ..errors import InputError, first_line
-from .data import Data
-from .decoding import decode_all
+from .files.cache import Named, cached, fingerprint
+from .files.decoding import decode_all
+from .files.images import SUFFIXES, Transform, decode, find_images
+from .files.roots import find_root
 from .folder import read_csv
-from .images import SUFFIXES, Transform, decode, find_images
-from .roots import find_root
-from .split import Split
-from .store import Named, cached, fingerprint
+from .splits.data import Data
+from .splits.split import Split
 
 WORDS = ("training", "validation", "test")
 PARTS = ("train", "val", "test")

@@ -12,8 +12,8 @@ from ..episodes import Episode
 from ..errors import InputError
 from ..ranges import check_counts
 from ._registry import register
-from .data import Data
-from .sampler import fresh_generator
+from .splits.data import Data
+from .splits.sampler import fresh_generator
 
 SPLITS = ("training", "validation", "test")
 

@@ -1,7 +1,7 @@
 """How a meta-batch is run: `engines.meta_backward(algorithm, meta_batch, engine="vmap")`."""
 
 from .choice import Choice
-from .choosing import ENGINES, choose, usual
 from .run import meta_backward
+from .selection import ENGINES, choose, usual
 
 __all__ = ["ENGINES", "Choice", "choose", "meta_backward", "usual"]

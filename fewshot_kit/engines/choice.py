@@ -11,8 +11,8 @@ from ..algorithms import Algorithm
 from ..episodes import Episode
 from . import loop, reference, vmap
 from .compiled import Program
-from .copies import Copies
 from .refusals import explained
+from .replicas import Copies
 from .results import Result
 
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..algorithms import Algorithm
-from ..algorithms.modes import kept_modes
 from ..episodes import Episode, unstack
+from ..modules.modes import kept_modes
 from ..ranges import check_counts
 from .convolutions import is_convolution
-from .copies import Copies
+from .replicas import Copies
 from .results import Result, each_alone, one_by_one
 from .workers import gathered, in_order, together
 

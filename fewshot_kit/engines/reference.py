@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 from ..algorithms import Algorithm, GradientBased
-from ..algorithms.modes import running, twice_differentiable
 from ..episodes import Episode, unstack
 from ..errors import InputError
+from ..modules.modes import running, twice_differentiable
 from .results import Result, combined, differentiated, trainable
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
-from ..algorithms.layers import looked_for_once
 from ..episodes import Episode
+from ..modules.layers import looked_for_once
 
 Part = TypeVar("Part")
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from .choice import Choice
-from .choosing import choose
 from .results import trainable
+from .selection import choose
 
 
 def meta_backward(

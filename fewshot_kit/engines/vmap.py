@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ..algorithms import Algorithm
-from ..algorithms.layers import looked_for_once
 from ..episodes import Episode
-from .copies import Copies
+from ..modules.layers import looked_for_once
 from .operators import Operators
+from .replicas import Copies
 from .results import Result, combined, differentiated, movable, move, trainable
 from .workers import gathered, together
 

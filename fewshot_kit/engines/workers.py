@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
-from ..algorithms.modes import twice_differentiable
-from .copies import Copies
+from ..modules.modes import twice_differentiable
+from .replicas import Copies
 from .results import Result, combined
 
 Share = TypeVar("Share")

@@ -1,11 +1,11 @@
 """Networks by name: `models.create("conv4", ways=5)`, also torchvision's and timm's: `"torchvision/resnet18"`."""
 
-from ._making import filled_later
 from ._registry import create, full_name, get, knows, names, register
 from .cnn import CNN
 from .conv4 import Conv4
 from .from_timm import timm_model
 from .from_torchvision import torchvision_model
+from .initial_weights import filled_later
 from .libraries import images_for
 from .mlp import MLP
 from .omniglot_fc import OmniglotFC

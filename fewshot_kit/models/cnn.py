@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ._making import check_sizes, initial_weights
 from ._registry import register
+from .initial_weights import check_sizes, initial_weights
 
 
 @register("cnn")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ._making import check_sizes, initial_weights
 from ._registry import register
+from .initial_weights import check_sizes, initial_weights
 
 
 @register("conv4")

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from .. import compat
-from ..datasets.images import Transform
+from ..datasets.files.images import Transform
 from ..errors import InputError
 from . import downloads
-from ._library import check, head_of, said_by
-from ._making import initial_weights, to_be_filled
+from .initial_weights import initial_weights, to_be_filled
+from .library_options import check, head_of, said_by
 from .own_images import by_torchvision
 from .weights import load_weights
 

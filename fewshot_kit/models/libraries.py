@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..datasets.images import Transform
+from ..datasets.files.images import Transform
 from ._registry import registry
 from .from_timm import timm_images, timm_model, timm_names
 from .from_torchvision import torchvision_images, torchvision_model, torchvision_names

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ._making import check_sizes, initial_weights
 from ._registry import register
+from .initial_weights import check_sizes, initial_weights
 
 
 @register("mlp")

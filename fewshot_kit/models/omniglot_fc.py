@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ._making import check_sizes, initial_weights
 from ._registry import register
+from .initial_weights import check_sizes, initial_weights
 
 WIDTHS = (256, 128, 64, 64)
 

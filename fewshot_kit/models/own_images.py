@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..datasets.images import RESAMPLE, Transform
+from ..datasets.files.images import RESAMPLE, Transform
 
 
 def images_of(model: nn.Module) -> Transform | None:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ._making import check_sizes, he_normal, initial_weights
 from ._registry import register
+from .initial_weights import check_sizes, he_normal, initial_weights
 
 
 @register("wrn28_10")

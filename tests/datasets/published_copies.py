@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from fewshot_kit.datasets import Data
-from fewshot_kit.datasets.class_splits import by_counts
+from fewshot_kit.datasets.splits.class_splits import by_counts
 
 NAMES = ("train", "val", "test")
 Parts = Sequence[Sequence[int]]  # class numbers of training, validation and test

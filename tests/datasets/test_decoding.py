@@ -17,17 +17,17 @@ import pytest
 from PIL import Image
 
 from fewshot_kit.datasets import Transform, load_images
-from fewshot_kit.datasets.decoding import decode_all
-from fewshot_kit.datasets.images import decode
+from fewshot_kit.datasets.files.decoding import decode_all
+from fewshot_kit.datasets.files.images import decode
 from fewshot_kit.errors import InputError
 
 
 @pytest.fixture(params=["processes", "threads"], autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr("fewshot_kit.datasets.decoding.cores", lambda: 3)
-    monkeypatch.setattr("fewshot_kit.datasets.decoding.CHUNK", 16)
+    monkeypatch.setattr("fewshot_kit.datasets.files.decoding.cores", lambda: 3)
+    monkeypatch.setattr("fewshot_kit.datasets.files.decoding.CHUNK", 16)
     if request.param == "threads":
-        monkeypatch.setattr("fewshot_kit.datasets.decoding.forking", lambda: False)
+        monkeypatch.setattr("fewshot_kit.datasets.files.decoding.forking", lambda: False)
     return request.param
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from fewshot_kit.datasets import Transform, find_images, load_image_folder, load_images
-from fewshot_kit.datasets.images import decode, from_any
+from fewshot_kit.datasets.files.images import decode, from_any
 from fewshot_kit.errors import InputError
 
 

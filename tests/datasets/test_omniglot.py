@@ -18,8 +18,8 @@ from PIL import Image
 
 from fewshot_kit import datasets
 from fewshot_kit.datasets import Data
-from fewshot_kit.datasets.images import decode
-from fewshot_kit.datasets.omniglot_files import CHARACTERS, fetch, load, sources
+from fewshot_kit.datasets.files.images import decode
+from fewshot_kit.datasets.files.omniglot import CHARACTERS, fetch, load, sources
 from fewshot_kit.errors import InputError
 
 

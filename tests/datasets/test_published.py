@@ -28,7 +28,7 @@ from published_copies import (
 )
 
 from fewshot_kit import datasets
-from fewshot_kit.datasets.images import Transform
+from fewshot_kit.datasets.files.images import Transform
 from fewshot_kit.datasets.mini_imagenet import MINI_IMAGENET
 from fewshot_kit.datasets.published import load, split_folders
 from fewshot_kit.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fewshot_kit.datasets import Split
-from fewshot_kit.datasets.sampler import distinct
+from fewshot_kit.datasets.splits.sampler import distinct
 from fewshot_kit.episodes import Episode
 from fewshot_kit.errors import InputError
 

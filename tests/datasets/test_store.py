@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fewshot_kit.datasets.roots import find_cache, find_root
-from fewshot_kit.datasets.store import Named, cached, cached_files, fingerprint
+from fewshot_kit.datasets.files.cache import Named, cached, cached_files, fingerprint
+from fewshot_kit.datasets.files.roots import find_cache, find_root
 
 
 class Decoder:

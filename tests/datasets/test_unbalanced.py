@@ -9,7 +9,7 @@ from test_sampler import generator, images, numbered
 from toy import Centroids, Waves, noisy_net, points
 
 from fewshot_kit import datasets, evaluate
-from fewshot_kit.datasets.unbalanced import query_counts
+from fewshot_kit.datasets.splits.unbalanced import query_counts
 from fewshot_kit.errors import InputError
 
 

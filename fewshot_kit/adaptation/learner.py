@@ -1,0 +1,207 @@
+"""What `adapt` gives back: the predictor of one task, in the caller's own labels."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..algorithms import Algorithm
+from ..datasets import Transform
+from ..errors import InputError
+from ..modules.batching import VALUES
+from ..modules.place import device_of, dtype_of, find_device
+from ..runs.checkpoints import describe, rebuild, save_state
+from .expectation import Expected, expectation
+from .inputs import read_examples
+from .labels import read_labels
+from .pictures import channels_of
+
+
+class Learner:
+    """An adapted predictor of one task, in the caller's own labels.
+
+    Made by `adapt`. It holds copies, so later training of the model does not reach it.
+
+    Args:
+        algorithm: what adapted; in evaluation mode.
+        state: what it learned of the task.
+        classes: the labels by index; None for regression.
+        why: what was taken and why, in words.
+        transform: how images become what the model sees, where that is known.
+        support: examples and class indices, as the algorithm saw them, for `expected`.
+        expected: the accuracy to expect, where it is known already.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        state: Any,
+        classes: list[Hashable] | None,
+        *,
+        why: str = "",
+        transform: Transform | None = None,
+        support: tuple[Tensor, Tensor] | None = None,
+        expected: Expected | None = None,
+    ) -> None:
+        self.algorithm, self.state, self.classes = algorithm, state, classes
+        self.why, self.transform = why, transform
+        self._support, self._expected = support, expected
+
+    @property
+    def expected(self) -> Expected | None:
+        """The accuracy to expect on new examples, with an interval, from the support set alone; None for regression.
+
+        `auto` has found it on the way. Otherwise the first call adapts once more for each of at most five folds. None
+        too for a learner that was loaded from a file and had not been asked before it was saved.
+        """
+        if self._expected is None and self.classes is not None and self._support is not None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._expected = expectation(self.algorithm, *self._support)
+        return self._expected
+
+    @torch.no_grad()
+    def __call__(self, x: Any) -> Tensor:
+        """Examples `[Q, ...]` of any kind (`inputs.read_examples`) -> scores `[Q, classes]`, or regression outputs.
+
+        They are run in batches of bounded memory, unless the scores of one depend on the others.
+
+        Raises:
+            InputError: examples that cannot be read or that the model does not take; scores that are not finite.
+        """
+        channels = channels_of(self.algorithm.model)
+        found = []
+        for part in [x] if self.algorithm.together else _parts(x, self.transform):
+            examples = batch_of(self.algorithm, read_examples(part, self.transform, channels))
+            found.append(self.algorithm.predict(self.state, examples))
+        scores = torch.cat(found)
+        if len(scores) == 1 and self.algorithm.transductive:
+            warnings.warn(
+                f"{type(self.algorithm).__name__} looks at all queries of a task together, and was asked for one: it "
+                "is no better than class means then.",
+                stacklevel=3,
+            )
+        scores = scores if self.classes is None else scores[:, : len(self.classes)]
+        if not scores.isfinite().all():
+            bad = int((~scores.reshape(len(scores), -1).isfinite()).any(1).nonzero()[0])
+            raise InputError(f"The scores of example {bad} are not finite; check its values, or lower lr.")
+        return scores
+
+    def predict(self, x: Any) -> list[Hashable] | Tensor:
+        """Examples `[Q, ...]` -> labels of the kind that `adapt` was given; regression outputs as they are."""
+        return self.named(self(x))
+
+    def named(self, scores: Tensor) -> list[Hashable] | Tensor:
+        """Scores `[Q, classes]` -> the label of each; regression outputs as they are."""
+        return scores if self.classes is None else [self.classes[i] for i in scores.argmax(-1).tolist()]
+
+    def predict_proba(self, x: Any) -> Tensor:
+        """Examples `[Q, ...]` -> probabilities `[Q, classes]`, in the order of `classes`.
+
+        Raises:
+            InputError: the task is a regression.
+        """
+        if self.classes is None:
+            raise InputError("A regression task has no probabilities; call predict(x) for its outputs.")
+        return self(x).softmax(-1)
+
+    def score(self, x: Any, y: Any) -> float:
+        """Examples and their true labels -> accuracy, 0 to 1; for regression R^2, 1 at best, as scikit-learn has it.
+
+        Raises:
+            InputError: labels that do not match the examples, or of classes that the learner does not know.
+        """
+        found, true = self.predict(x), read_labels(y)
+        if len(found) != len(true):
+            raise InputError(f"{len(found)} examples came with {len(true)} labels; give one label for each example.")
+        if isinstance(found, Tensor):
+            target = torch.as_tensor(true).to(found).reshape(found.shape)
+            return float(1 - (found - target).square().sum() / (target - target.mean(0)).square().sum())
+        unknown = [label for label in true if label not in (self.classes or [])]
+        if unknown:
+            raise InputError(f"The label {unknown[0]!r} is none of the learner's classes, {self.classes}.")
+        return sum(one == other for one, other in zip(found, true, strict=True)) / len(true)
+
+    def to(self, device: torch.device | str) -> Learner:
+        """The same learner on another device; this one stays where it is.
+
+        Raises:
+            InputError: the device is not there.
+        """
+        place, moved = find_device(device), copy.copy(self)
+        moved.algorithm, moved.state = copy.deepcopy(self.algorithm).to(place), _moved(self.state, place)
+        moved._support = _moved(self._support, place)
+        return moved
+
+    def save(self, path: str | Path) -> Path:
+        """Keep the adapted task in one file, without pickle. Classes must be ints or strings."""
+        odd = [c for c in self.classes or [] if isinstance(c, bool) or not isinstance(c, int | str)]
+        if odd:
+            raise InputError(f"The label {odd[0]!r} is neither an int nor a string, so the learner cannot be saved.")
+        meta = {
+            "recipes": describe(self.algorithm),
+            "classes": self.classes,
+            "why": self.why,
+            "transform": dataclasses.asdict(self.transform) if self.transform else None,
+            "expected": dataclasses.asdict(self._expected) if self._expected else None,
+        }
+        save_state(path, self.algorithm, self.state, meta)
+        return Path(path)
+
+    @staticmethod
+    def load(path: str | Path, *, model: nn.Module | None = None, algorithm: Algorithm | None = None) -> Learner:
+        """The learner that `save` wrote.
+
+        Args:
+            path: the file.
+            model, algorithm: needed where a class of your own, which no registry knows, was adapted.
+
+        Raises:
+            InputError: the file is missing, damaged or from a newer version, or the model has to be passed.
+        """
+        made, state, meta = rebuild(path, model=model, algorithm=algorithm)
+        transform, expected = meta.get("transform"), meta.get("expected")
+        return Learner(
+            made.eval(),
+            state,
+            meta["classes"],
+            why=meta.get("why", ""),
+            transform=Transform(**transform) if transform else None,
+            expected=Expected(**expected) if expected else None,
+        )
+
+
+def batch_of(module: nn.Module, x: Tensor) -> Tensor:
+    """Examples on a module's device and, where they are floats, in its dtype."""
+    x = x.clone() if x.is_inference() else x
+    return x.to(device_of(module), dtype_of(module) if x.is_floating_point() else None)
+
+
+def _parts(x: Any, transform: Transform | None) -> Iterator[Any]:
+    """Examples in parts that are small enough to be read and run at once; anything that has no parts as it is."""
+    if not isinstance(x, Tensor | np.ndarray | list | tuple) or not len(x):
+        yield x
+        return
+    size = x[0].size if isinstance(x, np.ndarray) else x[0].numel() if isinstance(x, Tensor) else 1
+    if transform is not None:
+        size = max(size, transform.channels * transform.image_size**2)
+    each = max(1, VALUES // max(1, size))
+    for start in range(0, len(x), each):
+        yield x[start : start + each]
+
+
+def _moved(state: Any, device: torch.device) -> Any:
+    if isinstance(state, Tensor):
+        return state.to(device)
+    if isinstance(state, dict):
+        return {key: _moved(value, device) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_moved(value, device) for value in state)
+    return state

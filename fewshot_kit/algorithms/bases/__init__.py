@@ -1,0 +1,1 @@
+"""What algorithms derive from, and what they share."""

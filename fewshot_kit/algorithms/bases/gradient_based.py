@@ -1,0 +1,236 @@
+"""What MAML, ANIL, BOIL and fine-tuning share: some of the model's parameters adapt, by a rule, for some steps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...errors import InputError
+from ...modules.heads import find_head, linear_head
+from ...modules.layers import batch_norms, layers
+from ...modules.modes import (
+    by_the_batch,
+    check_policy,
+    collected,
+    looks_at_the_batch,
+    normalised_by,
+    running,
+    twice_differentiable,
+)
+from .class_means import start_of_head
+from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
+from .protocol import Algorithm, Criterion
+
+
+class GradientBased(Algorithm):
+    """Inner-loop algorithms. A subclass says which parameters adapt (`adapts`) and by which rule (`rule`).
+
+    The state of a task is `{"parameters": adapted ones by name, "buffers": by name, those of batch norm only where it
+    reads them, "statistics": of the support set, where batch norm is to use them}`.
+
+    Args:
+        model: any `nn.Module` that gives scores `[N, classes]`.
+        lr: inner-loop rate.
+        first_order: leave out the derivative of the inner gradients.
+        steps: inner-loop steps.
+        optimizer: by which rule: `"sgd"`, plain steps, or `"adam"`, which needs no rate for each layer (differentiate
+            it to first order: its steps hardly depend on the size of the gradients). For algorithms without a rule of
+            their own.
+        head: name of the head; by default the last `nn.Linear`.
+        class_means: start every task's head at the class means of its support features, as a prototypical network
+            scores (Proto-MAML), in place of the model's own head, which then has no part in it.
+        batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
+            queries are normalised together (the MAML paper). `support`: from the support set, as the adapted model
+            sees it (inductive). `running`: the stored ones, which meta-training leaves as they are.
+        criterion: `(scores, targets) -> scalar`; by default chosen by the targets.
+
+    Raises:
+        InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
+    """
+
+    takes_rules = True  # whether `optimizer` may name its update rule; not where it has one of its own
+    keeps_head = True  # whether the model's own outputs are the scores, so that they limit the classes
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float,
+        first_order: bool = False,
+        *,
+        steps: int = 1,
+        optimizer: str = "sgd",
+        head: str | None = None,
+        class_means: bool = False,
+        batch_norm: str = "transductive",
+        criterion: Criterion | None = None,
+    ) -> None:
+        super().__init__(model, criterion)
+        self.lr, self.first_order, self.steps, self.optimizer = lr, first_order, steps, optimizer
+        self.head = find_head(model, head) if head is not None else None
+        self.class_means, self.batch_norm = class_means, batch_norm
+        self.check()
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range; to be called again when one was replaced."""
+        if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
+            raise InputError(f"The inner loop's lr is {self.lr!r}; it must be a positive number.")
+        if not isinstance(self.steps, int) or self.steps < 0:
+            raise InputError(f"The inner loop's steps are {self.steps!r}; they must be a whole number, 0 or more.")
+        if self.optimizer not in RULES:
+            raise InputError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(RULES)}.")
+        if self.optimizer != "sgd" and not self.takes_rules:
+            raise InputError(f"{type(self).__name__} has a rule of its own; leave optimizer={self.optimizer!r} out.")
+        check_policy(self.model, self.batch_norm)
+
+    @property
+    def max_ways(self) -> int | None:
+        """The classes that the head can tell apart; None where the model has no linear head."""
+        head = linear_head(self.model, self.head)
+        return head.out_features if head is not None else None
+
+    @property
+    def together(self) -> bool:
+        """Where batch norm takes its statistics from the queries."""
+        return self.transductive or looks_at_the_batch(self.model, self.batch_norm)
+
+    def adapts(self) -> set[str]:
+        """Names of the parameters that the inner loop changes."""
+        return {name for name, _ in self.model.named_parameters()}
+
+    def initial(self) -> Tensors:
+        """What the inner loop starts from, by name."""
+        names = self.adapts()
+        return {name: p for name, p in self.model.named_parameters() if name in names and p.requires_grad}
+
+    def rule(self) -> Rule:
+        """The inner loop's update rule."""
+        return RULES[self.optimizer](self.lr)
+
+    def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
+        """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`.
+
+        Works under `no_grad` and `inference_mode` too; the state then carries no graph.
+        """
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.no_grad():
+                return GradientBased.adapt(self, x.clone(), y.clone())
+        return self._state(self._steps(x, y)[-1], x)
+
+    def _steps(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
+        """What `_adapted` finds from the start of a task and the model's own buffers."""
+        differentiable = torch.is_grad_enabled()
+        unread = (
+            set() if self._stored_matter() else {id(b) for m in batch_norms(self.model).values() for b in m.buffers()}
+        )
+        buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
+        order = 0 if not differentiable else 1 if self.first_order else 2
+        with torch.enable_grad(), self._adapting(), twice_differentiable(self.model):
+            return self._adapted(x, y, self.start(x, y, buffers, order), buffers, order)
+
+    def start(self, x: Tensor, y: Tensor, buffers: Tensors, order: int) -> Tensors:
+        """What the inner loop of a task starts from, by name: `initial`, with the head of its own where it has one."""
+        parameters = self.initial()
+        if not self.class_means:
+            return parameters
+        with torch.set_grad_enabled(order > 0):
+            name = find_head(self.model, self.head)
+            head = start_of_head(self.model, name, parameters, lambda: self._run({}, buffers, x)[0], y)
+        # Views, since the head comes from the same body: the slope of a step must not go through where it came from.
+        own = {part: p.view_as(p) for part, p in parameters.items()}
+        return own | {part: variable(p) for part, p in head.items()}
+
+    def _stored_matter(self) -> bool:
+        """Whether a task reads or writes batch norm's running statistics; otherwise it is spared copies of them."""
+        return self.batch_norm == "running"
+
+    def _adapting(self) -> contextlib.AbstractContextManager[None]:
+        """How batch norm runs on a support set."""
+        if self.batch_norm == "running":
+            return running(self.model, batch_statistics=False)
+        return by_the_batch(self.model)
+
+    def _predicting(self) -> contextlib.AbstractContextManager[None]:
+        """How batch norm runs on queries, but for the policy `support`, which puts its own results in their place."""
+        if self.batch_norm == "transductive":
+            return by_the_batch(self.model)
+        return running(self.model, batch_statistics=False)
+
+    def _adapted(
+        self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
+    ) -> list[tuple[Tensors, Tensors]]:
+        """Adapted parameters and buffers: of the last step, and in front of it of as many as a subclass has use for."""
+        loss = self.support_loss(x, y, order)
+        return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
+
+    def _state(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
+        """What a task that has adapted to the support images `x` is remembered by."""
+        parameters, buffers = adapted
+        if not torch.is_grad_enabled():
+            parameters = {name: p.detach() for name, p in parameters.items()}
+        state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
+        if self.batch_norm == "support":
+            with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
+                self._run(parameters, buffers, x)
+        return state
+
+    def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
+        """What the inner loop descends, a function of the adapting parameters and the buffers.
+
+        Args:
+            order: as in `inner_loop`; below 2, nothing that does not adapt needs a graph.
+        """
+
+        def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
+            scores, buffers = self._run(parameters, buffers, x)
+            return self.criterion(scores, y), buffers
+
+        return loss
+
+    def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
+        """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""
+        return self._scored(state, x)[0]
+
+    def _scored(self, state: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensors]:
+        """The scores, and the buffers after the forward pass."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._predicting())
+            stack.enter_context(twice_differentiable(self.model))
+            if self.batch_norm == "support":
+                stack.enter_context(normalised_by(self.model, state["statistics"]))
+            return self._run(state["parameters"], state["buffers"], x)
+
+    def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+        # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        given = {**parameters, **buffers}
+        try:
+            return functional_call(self.model, given, (x,), tie_weights=layers(self.model).tied), buffers
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"Batch norm cannot take its statistics from {len(x)} example (batch_norm='{self.batch_norm}'); give "
+                "more examples, or take batch_norm='running' (with several support examples, 'support' does too)."
+            ) from error
+
+    def check_clonable(self) -> None:
+        """Raises `InputError` where the libraries' learners, which take plain steps, would do something else."""
+        if self.class_means:
+            raise InputError(
+                "learn2learn's and higher's learners start from the model's own head, and class_means is True; use "
+                "adapt(x, y) and predict(state, x), or class_means=False."
+            )
+        if self.optimizer != "sgd":
+            raise InputError(
+                f"learn2learn's and higher's learners take plain steps, and optimizer is {self.optimizer!r}; use "
+                "adapt(x, y) and predict(state, x), or optimizer='sgd'."
+            )
+
+    def clone(self) -> Any:
+        """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""
+        raise InputError(f"{type(self).__name__} has no learner of its own; use adapt(x, y) and predict(state, x).")

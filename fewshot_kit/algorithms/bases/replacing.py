@@ -1,0 +1,31 @@
+"""Options of an algorithm that is made already, replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import InputError, closest
+from ...options import options_of
+from .. import Algorithm, GradientBased
+from .metric import Metric
+
+
+def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
+    """Replace options of an algorithm, in place: `with_options(maml, steps=10)`.
+
+    Raises:
+        InputError: an option that the algorithm does not have; the nearest one is named.
+    """
+    known = [name for name in options_of(type(algorithm)).parameters if name != "model"]
+    for name, value in options.items():
+        if name not in known or not hasattr(algorithm, name):
+            raise InputError(
+                f"{type(algorithm).__name__} has no option '{name}'.{closest(name, known)} It has {', '.join(known)}."
+            )
+        setattr(algorithm, name, value)
+    if isinstance(algorithm, GradientBased | Metric):
+        algorithm.check()
+    said = {name: value for name, value in options.items() if name not in algorithm.shaped_by}
+    if algorithm.recipe is not None and said:
+        algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | said}
+    return algorithm

@@ -1,0 +1,37 @@
+"""How many classes a task has, and which example is in which."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_ways: ContextVar[int | None] = ContextVar("ways", default=None)
+
+
+@contextlib.contextmanager
+def of_ways(ways: int) -> Iterator[None]:
+    """Every task inside has `ways` classes, so that `class_count` need not look: a GPU would be waited for."""
+    before = _ways.set(ways)
+    try:
+        yield
+    finally:
+        _ways.reset(before)
+
+
+def class_count(y: Tensor) -> int:
+    """How many classes the indices `y` name; within `vmap`, the largest number over its tasks."""
+    if (ways := _ways.get()) is not None:
+        return ways
+    while torch._C._functorch.is_batchedtensor(y):  # a number of outputs cannot differ from task to task
+        y = torch._C._functorch.get_unwrapped(y)
+    return int(y.max()) + 1
+
+
+def one_hot(y: Tensor) -> Tensor:
+    """Class indices `[S]` -> `[S, classes]` of 0 and 1, also inside `vmap`."""
+    return F.one_hot(y, class_count(y))

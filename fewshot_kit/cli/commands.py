@@ -1,0 +1,199 @@
+"""What each command of the command line does; each takes the parsed flags and returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import algorithms, datasets, models
+from ..algorithms import Algorithm
+from ..algorithms.bases.replacing import with_options
+from ..errors import InputError
+from ..evaluation import Evaluation
+from ..evaluation import evaluate as evaluate_on
+from ..experiments import running as experiment
+from ..experiments.running import create, made_to_fit
+from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged
+from ..options import check_options
+from ..runs.checkpoints import load, read_config, record_results
+from ..training.profiling import Profiler
+from ..training.recorder import TestPlan
+from .adapt_command import depends_on_the_batch
+from .flags import given
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Meta-train, test on unseen classes, and say where everything lies."""
+    asked = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
+    config = TrainConfig(**from_recipe(asked))
+    folder = config.folder()
+    if arguments.resume:
+        config = TrainConfig(**merged(from_run(folder), asked))
+    watching = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
+    data, algorithm, training = experiment.train(
+        config, resume=arguments.resume, progress=not arguments.json, hooks=watching
+    )
+    tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
+    took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
+    record_results(folder, {"test": [one.to_dict() for one in tested], **took})
+    curve = folder / "curve.png" if training.iterations else None
+    if arguments.json:
+        found = {"run": str(folder), "curve": curve and str(curve), "test": [_brief(one) for one in tested]}
+        print(json.dumps(found | took))
+        return 0
+    print(f"Unseen classes of {data.name}:")
+    for one in tested:
+        print(f"  {one}")
+    print(f"Run folder: {folder}\n{f'Learning curve: {curve}' if curve else 'Nothing was trained: 0 iterations.'}")
+    if arguments.profile:
+        print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
+    return 0
+
+
+def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bool) -> list[Evaluation]:
+    """The run's own batch-norm policy first; then, where it makes a difference, the inductive one beside it."""
+    policies = [None, "support"] if depends_on_the_batch(algorithm) else [None]
+    return [
+        evaluate_on(
+            algorithm,
+            split,
+            ways=config.test_ways or config.ways,
+            shots=config.shots,
+            queries=config.test_queries,
+            episodes=config.test_episodes,
+            seed=config.seed,
+            batch_norm=policy,
+            device=config.device,
+            progress=progress,
+        )
+        for policy in policies
+    ]
+
+
+def _brief(tested: Evaluation) -> dict[str, Any]:
+    return {name: value for name, value in tested.to_dict().items() if name != "per_episode"}
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Evaluate a run on a split of its own data set, or of another one."""
+    wanted = given(arguments)
+    algorithm = load(arguments.folder)
+    _replace_options(algorithm, wanted.pop("algorithm_options", {}))
+    known = from_run(arguments.folder, kinds=() if "dataset" in wanted else ("dataset",))
+    config = TrainConfig(**merged(known, wanted))
+    recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
+    images = datasets.Transform(**recorded) if recorded and models.images_of(algorithm.model) else None
+    data = create(datasets, config.dataset, made_to_fit(config, images))
+    split = getattr(data, arguments.split)
+    if split is None:
+        raise InputError(f"{data.name} has no {arguments.split} split; take --split test.")
+    tested = evaluate_on(
+        algorithm,
+        split,
+        ways=wanted.get("ways", config.test_ways or config.ways),
+        shots=config.shots,
+        queries=wanted.get("queries", config.test_queries),
+        seed=config.seed,
+        device=config.device,
+        episodes=arguments.episodes,
+        batch_norm=arguments.batch_norm,
+        progress=not arguments.json,
+        dirichlet=arguments.dirichlet,
+    )
+    print(json.dumps(_brief(tested)) if arguments.json else tested)
+    return 0
+
+
+def _replace_options(algorithm: Algorithm, options: dict[str, Any]) -> None:
+    check_options(type(algorithm), options, type(algorithm).__name__)
+    with_options(algorithm, **options)
+
+
+def list_names(arguments: argparse.Namespace) -> int:
+    """Every registered name with one plain sentence; or the algorithms that did best on data like that."""
+    if arguments.suited_to is not None:
+        return _list_suited(arguments)
+    rooms = {"models": models, "algorithms": algorithms, "datasets": datasets}
+    wanted = {kind: room for kind, room in rooms.items() if arguments.kind in (None, kind)}
+    found = {
+        kind: {name: _sentence(room.get(name)) for name in room.names(arguments.pattern)}
+        for kind, room in wanted.items()
+    }
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    for kind, named in found.items():
+        print(f"{kind}:")
+        width = max(map(len, named), default=0)
+        for name, sentence in named.items():
+            print(f"  {name:<{width}}  {sentence}")
+        if not named:
+            print(f"  nothing matches {arguments.pattern}")
+        if kind == "models" and arguments.pattern == "*":
+            print("  torchvision/NAME and timm/NAME: those libraries' own; fewshot-kit list models 'torchvision/*'")
+    return 0
+
+
+def _list_suited(arguments: argparse.Namespace) -> int:
+    if arguments.kind not in (None, "algorithms"):
+        raise InputError(
+            f"--for suggests algorithms, not {arguments.kind}; write fewshot-kit list algorithms --for ..."
+        )
+    settings = {"dataset": arguments.suited_to}
+    if Path(arguments.suited_to).is_dir():
+        settings = from_run(arguments.suited_to, kinds=("dataset",))
+    config = TrainConfig(**merged(settings, given(arguments)))
+    train = create(datasets, config.dataset, config.dataset_options).train
+    if not isinstance(train, datasets.Split):
+        able = [name for name in algorithms.names() if getattr(algorithms.get(name), "regression", False)]
+        raise InputError(
+            f"The table of measurements is about classes, and {config.dataset} has none; "
+            f"the algorithms that do regression are {', '.join(able)}."
+        )
+    has = {"classes": len(train.classes), "images_per_class": int(train.y.bincount().min())}
+    found = algorithms.suggest(**has, ways=config.ways, shots=config.shots)
+    if arguments.json:
+        print(json.dumps(has | dataclasses.asdict(found)))
+        return 0
+    print(
+        f"{config.dataset} has {has['classes']} classes to meta-train on, of {has['images_per_class']} images or more. "
+        f"The nearest that was measured, best first (* as good as the best, within the intervals):"
+    )
+    for row in found.rows:
+        print(f"  {'*' if row in found.alike else ' '} {row}")
+    return 0
+
+
+def _sentence(factory: Any) -> str:
+    text = " ".join((inspect.getdoc(factory) or "").split("\n\n")[0].split())
+    return text.split(". ")[0].rstrip(".") + "." if text else ""
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Print what the kit finds on this machine; 1 where something does not work."""
+    from .doctor import diagnose, render
+
+    checks = diagnose()
+    print(json.dumps([dataclasses.asdict(check) for check in checks]) if arguments.json else render(checks))
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def cache(arguments: argparse.Namespace) -> int:
+    """Print where the cache is and how large; with `--clear`, remove what the kit wrote, and say what was freed."""
+    from .doctor import size_in_words
+
+    folder, files = datasets.find_cache(), datasets.cached_files()
+    if arguments.clear:
+        for path in files:
+            path.unlink(missing_ok=True)
+    if arguments.json:
+        found = {"folder": str(folder), "files": len(files), "megabytes": round(sum(files.values()) / 1e6, 1)}
+        print(json.dumps(found | {"cleared": arguments.clear}))
+    else:
+        size = size_in_words(files.values())
+        print(f"Freed {size} in {folder}" if arguments.clear else f"{folder} holds {size}")
+    return 0

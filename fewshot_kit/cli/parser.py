@@ -1,0 +1,201 @@
+"""`fewshot-kit train | evaluate | adapt | list | cache | doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from .. import __version__
+from ..errors import InputError, KitError, closest
+from . import adapt_command, commands
+from .flags import add_flags, number, one_by_one, whole
+
+POLICIES = "transductive, support or running (default: the run's)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """One sentence in place of argparse's usage and message."""
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+        if choice:
+            names = re.findall(r"[\w-]+", choice[3])
+            message = f"{choice[1]} cannot be '{choice[2]}', only {', '.join(names)}.{closest(choice[2], names)}"
+        raise InputError(f"{message.rstrip('.?')}{'?' if message.endswith('?') else '.'} See {self.prog} --help.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; every command's function is its `run_command` default."""
+    parser = _Parser(prog="fewshot-kit", description="Few-shot learning in PyTorch.")
+    parser.add_argument("--version", action="version", version=f"fewshot-kit {__version__}")
+    parser.set_defaults(run_command=None, parser=parser)
+    commands_ = parser.add_subparsers(metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        added = commands_.add_parser(name, help=text.replace("%", "%%"), description=text, allow_abbrev=False)
+        added.set_defaults(run_command=run, parser=added)
+        added.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+        added.add_argument("--quiet", action="store_true", help="the result only: no bars, notices and warnings")
+        return added
+
+    train = command("train", commands.train, "Meta-train an algorithm, then test it on unseen classes.")
+    train.add_argument(
+        "--config", metavar="FILE", help="YAML file of settings, or a run's config.yaml; flags win over it"
+    )
+    train.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
+    train.add_argument(
+        "--profile", action="store_true", help="write a trace and the ten heaviest operators into the run folder"
+    )
+    add_flags(train)
+
+    evaluate = command("evaluate", commands.evaluate, "Accuracy of a run on unseen classes, with a 95% interval.")
+    evaluate.add_argument("folder", metavar="RUN", help="run folder")
+    evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"], help="(default: test)")
+    evaluate.add_argument("--episodes", type=whole, default=600, metavar="N", help="test tasks (default: 600)")
+    evaluate.add_argument("--batch-norm", metavar="POLICY", help=POLICIES)
+    evaluate.add_argument(
+        "--dirichlet",
+        type=number,
+        metavar="ALPHA",
+        help="class proportions of the queries from Dirichlet(ALPHA), such as 2 (default: as many of every class)",
+    )
+    add_flags(evaluate, ["dataset", "dataset_options", "algorithm_options"], default="the run's")
+    add_flags(evaluate, ["ways", "shots", "queries", "seed"], default="the run's")
+    add_flags(evaluate, ["device"])
+
+    adapt = command("adapt", adapt_command.adapt, "Classify your own images, after a few labelled ones.")
+    adapt.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a run folder; a network with weights, as timm/NAME with --model-options weights=FILE; or a saved learner",
+    )
+    adapt.add_argument(
+        "images",
+        metavar="SUPPORT QUERY",
+        nargs="+",
+        help="a folder of class folders of labelled images (not with a saved learner), then the images to classify, or "
+        "folders of images",
+    )
+    adapt.add_argument(
+        "--batch-norm",
+        metavar="POLICY",
+        help="as in evaluate, but where a run's is transductive the default is support, if the network allows it: "
+        "each image is classified by itself",
+    )
+    adapt.add_argument("--save", metavar="FILE", help="keep the adapted learner in a file")
+    adapt.add_argument("--csv", metavar="FILE", help="write the predictions, with the probability of every class")
+    adapt.add_argument(
+        "--sheet",
+        metavar="FILE",
+        help=f"the contact sheet, a PNG of every image with its prediction (default: {adapt_command.SHEET}; with "
+        "--json none)",
+    )
+    adapt.add_argument("--no-sheet", action="store_true", help="no contact sheet")
+    add_flags(adapt, ["algorithm"], default="auto, of a network; a run's is its own")
+    add_flags(adapt, ["algorithm_options", "model_options"], default="the run's, or the usual ones")
+
+    listing = command("list", commands.list_names, "What there is by name.")
+    listing.add_argument("kind", nargs="?", choices=["models", "algorithms", "datasets"], help="(default: all)")
+    listing.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*maml*'")
+    listing.add_argument(
+        "--for",
+        dest="suited_to",
+        metavar="RUN_OR_DATASET",
+        help="the algorithms by their measured accuracy where classes, images, ways and shots were nearest to these",
+    )
+    add_flags(listing, ["ways", "shots", "dataset_options"])
+
+    cache = command("cache", commands.cache, "Where what was computed once is kept, and how large it is.")
+    cache.add_argument("--clear", action="store_true", help="remove it: the files that the kit wrote, and no others")
+
+    command("doctor", commands.doctor, "Versions, devices, data, and how to mend what is wrong.")
+    return parser
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    arguments, rest = build_parser().parse_known_args(one_by_one(argv))
+    if rest:
+        parser = arguments.parser
+        unknown = [word.split("=")[0] for word in rest if word.startswith("-")]
+        if not unknown:
+            parser.error(f"'{rest[0]}' is one argument too many")
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        parser.error(f"There is no flag {unknown[0]}.{closest(unknown[0], flags)}")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 where `doctor` finds a fault, 2 for a user's mistake, 130 on Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    return without_traceback(lambda: _run(argv), as_json="--json" in argv)
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = _parse(argv)
+    if arguments.run_command is None:
+        arguments.parser.print_help(sys.stderr)
+        return 2
+    with contextlib.ExitStack() as stack:
+        if arguments.quiet:  # bars, notices and warnings, other libraries' too; an error is said outside of this
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        stack.enter_context(_plain_warnings())
+        return int(arguments.run_command(arguments))
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings are for people too: the sentence, without the place in the source."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning):
+            print(f"fewshot-kit: {message}", file=sys.stderr)
+        else:
+            before(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def without_traceback(run: Callable[[], int | None], *, name: str = "fewshot-kit", as_json: bool = False) -> int:
+    """Call `run`, and say what a user got wrong in one sentence on stderr.
+
+    Args:
+        run: gives the exit status; None is 0.
+        name: of the program, which the sentence starts with.
+        as_json: say it in a JSON object on stdout too.
+
+    Returns:
+        The exit status: 2 for a user's mistake, 130 on Ctrl-C, else what `run` gives.
+    """
+
+    def failed(said: str, status: int) -> int:
+        if as_json:
+            print(json.dumps({"error": said}))
+        print(f"{name}: {said}", file=sys.stderr)
+        return status
+
+    try:
+        status = run() or 0
+        sys.stdout.flush()
+        return status
+    except KitError as error:
+        return failed(str(error), 2)
+    except KeyboardInterrupt as stopped:
+        return failed(str(stopped) or "Interrupted.", 130)
+    except BrokenPipeError:  # `fewshot-kit list | head`
+        sys.stderr.close()
+        return 0
+    except OSError as error:  # what no room expects: a folder that may not be read, a name that is too long
+        return failed(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 2)

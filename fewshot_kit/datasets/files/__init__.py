@@ -1,0 +1,1 @@
+"""Files of images: where they are, how they are decoded and kept."""

@@ -1,0 +1,136 @@
+"""What was computed once, on disk: one safetensors file per source and settings, rebuilt whenever it does not fit."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import first_line
+from .roots import find_cache
+
+FORMAT = 2  # raised whenever what a key stands for changes
+OWN = re.compile(r".*-([0-9a-f]{16})(?:\.safetensors|[a-z0-9_]{8}\.tmp)")  # a finished file, or one being written
+LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
+
+Named = tuple[Tensor, list[str]]  # one entry for each example, and names, where only the source tells them
+
+
+def cached(name: str, key: dict[str, Any], make: Callable[[], Named]) -> Named:
+    """What `make` gives, from the user's cache folder where it was computed before.
+
+    Args:
+        name: start of the file name.
+        key: everything that the result depends on, JSON-able: where the source lies, its files, sizes, settings.
+        make: called when nothing is cached, or what is cached is damaged (which is a warning). Gives a tensor of any
+            dtype, on the CPU.
+    """
+    said = json.dumps({"format": FORMAT, **key}, sort_keys=True)
+    path = find_cache() / f"{name}-{_digest(said)}.safetensors"
+    if path.exists():
+        try:
+            return _read(path, said)
+        except _Damaged as error:
+            warnings.warn(f"The cache {path} is damaged ({error}); it is built anew.", stacklevel=2)
+    made = make()
+    try:
+        _write(path, *made, said)
+    except OSError as error:
+        warnings.warn(f"What was computed cannot be kept in {path.parent} ({first_line(error)}).", stacklevel=2)
+    return made
+
+
+def cached_files() -> dict[Path, int]:
+    """The files that `cached` wrote into the cache folder, and the bytes of each. Whatever else lies there is left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    folder, found = find_cache(), {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        with contextlib.suppress(FileNotFoundError):  # another process was done with it
+            if _is_own(path):
+                found[path] = path.stat().st_size
+    return found
+
+
+def _is_own(path: Path) -> bool:
+    """By the name; and a finished file, of which others may have one of such a name, by the key inside it as well."""
+    match = OWN.fullmatch(path.name)
+    if match is None or not path.is_file():
+        return False
+    if path.suffix == ".tmp":
+        return True
+    with path.open("rb") as file:  # not by safetensors, which opens no truncated file
+        header = file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER))
+    try:
+        return _digest(json.loads(header)["__metadata__"]["key"]) == match[1]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+class _Damaged(Exception):
+    pass
+
+
+def _checksum(tensor: Tensor, names: str) -> str:
+    content = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return f"{zlib.crc32(content, zlib.crc32(names.encode())):08x}"
+
+
+def _read(path: Path, key: str) -> Named:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, tensor = file.metadata() or {}, file.get_tensor("x")
+    except (SafetensorError, OSError) as error:
+        raise _Damaged(first_line(error)) from None
+    if metadata.get("key") != key:
+        raise _Damaged("it belongs to other settings")
+    names = metadata.get("names", "")
+    if metadata.get("crc32") != _checksum(tensor, names):
+        raise _Damaged("its checksum does not fit")
+    return tensor, json.loads(names)
+
+
+def _write(path: Path, tensor: Tensor, names: list[str], key: str) -> None:
+    """Written beside its place and renamed, so that a reader finds the whole file or none."""
+    from safetensors.torch import save
+
+    said = json.dumps(names)
+    metadata = {"key": key, "names": said, "crc32": _checksum(tensor, said)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(save({"x": tensor.contiguous()}, metadata))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def fingerprint(paths: Sequence[Path | str], folder: Path) -> str:
+    """A hash of the files' names, sizes and times of change: another one when any of them is replaced."""
+    digest = hashlib.sha256()
+    start = os.path.join(folder, "")
+    for path in paths:
+        status = os.stat(path)
+        digest.update(f"{os.fspath(path).removeprefix(start)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

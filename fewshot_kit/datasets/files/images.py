@@ -1,0 +1,216 @@
+"""Image files to uint8 tensors, by a transform that a run can record and repeat."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError, first_line
+from .decoding import decode_all
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+RESAMPLE = ("lanczos", "bicubic", "bilinear", "box", "nearest")
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How an image file becomes a tensor; `dataclasses.asdict` gives what a run folder records.
+
+    Args:
+        image_size: pixels of each side; what is not square is cropped at its centre.
+        channels: 1 for grey, 3 for colour.
+        invert: make dark ink on white paper bright on black.
+        resample: one of `RESAMPLE`; all but `"nearest"` are antialiased.
+        crop: the part of each side that is kept, at the centre, before the image gets its size: 0.875 as many networks
+            with weights expect it.
+        mean, deviation: of each channel, on the scale of 0 to 1; what the network sees is (image - mean) / deviation.
+            Empty: the image itself, 0 to 1.
+
+    Raises:
+        InputError: a size below 1, other channels, an unknown way of resampling, a crop that is not above 0 and at
+            most 1, a mean and deviation that are not one for each channel.
+    """
+
+    image_size: int
+    channels: int = 1
+    invert: bool = False
+    resample: str = "lanczos"
+    crop: float = 1.0
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise InputError(f"image_size is {self.image_size}; it must be at least 1 pixel.")
+        if self.channels not in (1, 3):
+            raise InputError(f"channels is {self.channels}; it must be 1 (grey) or 3 (colour).")
+        if self.resample not in RESAMPLE:
+            raise InputError(f"Unknown resample '{self.resample}'; it is one of {', '.join(RESAMPLE)}.")
+        if not 0 < self.crop <= 1:
+            raise InputError(f"crop is {self.crop}; it must be above 0 and at most 1.")
+        for name in ("mean", "deviation"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a run's config.yaml holds lists
+        if len(self.mean) != len(self.deviation) or len(self.mean) not in (0, self.channels) or 0 in self.deviation:
+            raise InputError(
+                f"mean {self.mean} and deviation {self.deviation} must have a number for each of the "
+                f"{self.channels} channels, and no deviation may be 0."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(channels, image_size, image_size)`."""
+        return self.channels, self.image_size, self.image_size
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """A Pillow image -> uint8 `[channels, image_size, image_size]`."""
+        from PIL import Image as Pillow
+        from PIL import ImageOps
+
+        if image.getexif().get(ORIENTATION, 1) != 1:  # asked first: exif_transpose copies what is upright
+            image = ImageOps.exif_transpose(image)
+        # Converted before it is resized: Pillow resizes 1-bit images by NEAREST, whatever it is asked for.
+        image = _plain(image).convert("L" if self.channels == 1 else "RGB")
+        size, margin = (self.image_size, self.image_size), (1 - self.crop) / 2
+        how = getattr(Pillow.Resampling, self.resample.upper())
+        pixels = np.asarray(ImageOps.fit(image, size, how, bleed=margin))
+        pixels = pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
+        return 255 - pixels if self.invert else pixels
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """uint8 images `[..., C, H, W]` -> floats as a network sees them: 0 to 1, less the mean, by the deviation."""
+        # By a tensor on the device: CUDA multiplies by the reciprocal of a number, which is not what a CPU gives.
+        return self.normalised(x.to(torch.float32).div_(torch.full((), 255.0, device=x.device)))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Float images `[..., C, H, W]` from 0 to 1 -> less the mean, by the deviation."""
+        if not self.mean:
+            return x
+        mean, deviation = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.deviation))
+        return (x - mean) / deviation
+
+
+def _plain(image: Image) -> Image:
+    """The image on white paper where it is transparent, with 8 bits where it has 16."""
+    from PIL import Image as Pillow
+
+    if image.mode.startswith("I"):
+        return Pillow.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        image = image.convert("RGBA")
+        return Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def decode(source: Path | str | bytes, transform: Transform, name: str) -> np.ndarray:
+    """An image file, or its bytes -> uint8 `[channels, image_size, image_size]`.
+
+    Raises:
+        InputError: the file is missing, no image, corrupt or truncated; the message has its name.
+    """
+    import struct
+
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return transform(image)
+    except FileNotFoundError:
+        raise InputError(f"There is no image {name}.") from None
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
+        raise InputError(f"The image {name} cannot be read ({first_line(error)}); replace or remove it.") from None
+
+
+def load_images(paths: Sequence[Path | str], transform: Transform) -> Tensor:
+    """Image files -> uint8 `[N, C, H, W]`.
+
+    Raises:
+        InputError: no paths; an image that is missing, corrupt or truncated (named).
+    """
+    if not paths:
+        raise InputError("There are no images to load.")
+    return decode_all(paths, lambda path: decode(path, transform, str(path)), transform.shape, "decoding images")
+
+
+def find_images(folder: Path | str) -> tuple[list[str], list[Path]]:
+    """A folder of class folders -> the class name and the path of every image in it, sorted.
+
+    Images may lie deeper inside a class folder. Hidden files and what is no image are passed over.
+
+    Raises:
+        InputError: no such folder; no images in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    labels, paths = [], []
+    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        inside = _images_in(child)
+        labels += [child.name] * len(inside)
+        paths += inside
+    if not paths:
+        raise InputError(f"The folder {folder} has no images in class folders; put them as {folder}/CLASS/IMAGE.png.")
+    return labels, paths
+
+
+def load_image_folder(folder: Path | str, transform: Transform) -> tuple[Tensor, list[str], list[Path]]:
+    """A folder of class folders -> images uint8 `[N, C, H, W]`, the class name of each, the path of each.
+
+    Raises:
+        InputError: no such folder; no images in it; a corrupt or truncated image (named).
+    """
+    labels, paths = find_images(folder)
+    return load_images(paths, transform), labels, paths
+
+
+def images_at(place: Path | str) -> list[Path]:
+    """An image file itself, or every image in a folder and below it, sorted, without hidden files.
+
+    Raises:
+        InputError: a folder without images.
+    """
+    place = Path(place)
+    if not place.is_dir():
+        return [place]
+    inside = _images_in(place)
+    if not inside:
+        raise InputError(f"The folder {place} has no images.")
+    return inside
+
+
+def _images_in(folder: Path) -> list[Path]:
+    # By os.walk, on strings: pathlib takes three times as long, and every start of a data set of one's own comes here.
+    found = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if _is_image(name)]
+    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep)) if os.path.isfile(path)]
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+
+
+def from_any(image: Any) -> Tensor:
+    """One example of somebody's Dataset -> a tensor: a Pillow image as `[C, H, W]`, arrays and tensors as they are.
+
+    A uint8 array `[H, W]` gets a channel; one whose last axis has 1, 3 or 4 entries is taken as `[H, W, C]`.
+    """
+    if isinstance(image, Tensor):
+        return image
+    if hasattr(image, "convert"):  # a Pillow image
+        image = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    array = np.asarray(image)
+    if array.dtype == np.uint8 and array.ndim == 2:
+        array = array[None]
+    elif array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] in (1, 3, 4):
+        array = array.transpose(2, 0, 1)
+    return torch.tensor(array)

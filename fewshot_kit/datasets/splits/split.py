@@ -1,0 +1,283 @@
+"""The in-memory store of one split, and the two ways to draw tasks from it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...episodes import Episode, relabel
+from ...errors import InputError
+from ...ranges import check_rate
+from ..files.images import Transform
+from .arrays import check_arrays
+from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
+from .tasks import task_dataset
+
+PLAIN = Transform(image_size=1)  # of uint8 images that came from no files
+
+
+class Split(Dataset[tuple[Tensor, int]]):
+    """Labelled examples, all in one tensor. Also a torch `Dataset` of its stored `(x, y)`, unrotated.
+
+    Args:
+        x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1], or as `transform` normalises them; any
+            other tensor `[N, ...]` is used as it is.
+        y: class index of every example `[N]`, int64.
+        classes: names, by class index.
+        name: what messages call the split.
+        rotations: quarter turns of the images. `"none"`; `"classes"`: every turn of a class is a class of its
+            own, without a copy of any image; `"per_class"`: one random turn for every class of an episode;
+            `"per_episode"`: one for all of an episode.
+        transform: how image files became `x`, where they did.
+
+    Raises:
+        InputError: lengths that differ, labels outside the classes, NaN or infinite values, rotations of what
+            is no square image.
+    """
+
+    remedy = "lower ways"  # what to do where there are more ways than classes
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        classes: Sequence[str],
+        name: str = "data",
+        rotations: str = "none",
+        transform: Transform | None = None,
+    ) -> None:
+        check_arrays(x, y, len(classes), name)
+        if rotations not in ROTATIONS:
+            raise InputError(f"Unknown rotations '{rotations}'; they are one of {', '.join(ROTATIONS)}.")
+        if rotations != "none" and (x.dim() != 4 or x.shape[-1] != x.shape[-2]):
+            raise InputError(f"Only square images can be rotated; those of {name} have shape {list(x.shape[1:])}.")
+        y = y.cpu()
+        self.x, self.y, self.name, self.rotations, self.transform = x, y, name, rotations, transform
+        self.classes = list(classes)
+        if rotations == "classes":
+            self.classes += [f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes]
+        self._sampler = Sampler(y, len(classes), rotations)
+        self._stored_classes = list(classes)
+        self._on_device: dict[torch.device, Tensor] = {x.device: x}
+
+    @classmethod
+    def from_arrays(cls, x: Any, y: Sequence[Hashable] | Tensor, name: str = "data", **options: Any) -> Split:
+        """A split of arrays or tensors `[N, ...]` and one label (int or string) for each.
+
+        Raises:
+            InputError: as the constructor does.
+        """
+        x = torch.as_tensor(x)
+        if len(x) != len(y):
+            raise InputError(f"{name} has {len(x)} examples but {len(y)} labels; give one label for each.")
+        index, classes = relabel(y if isinstance(y, Tensor) else list(y))
+        return cls(x, index, [str(label) for label in classes], name, **options)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self._as_seen(self.x[index]), int(self.y[index])
+
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self)} examples {list(self.example_shape)}, {len(self.classes)} classes)"
+
+    @property
+    def example_shape(self) -> torch.Size:
+        """Shape of one example, as a model sees it."""
+        return self.x.shape[1:]
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the images; None for other examples."""
+        return self.x.shape[1] if self.x.dim() == 4 else None
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels along the images' longer side; None for other examples."""
+        return max(self.x.shape[2:]) if self.x.dim() == 4 else None
+
+    def check(self, ways: int, shots: int, queries: int, dirichlet: float | None = None) -> None:
+        """Raise `InputError` where such episodes cannot be drawn: too few classes, or images in a class (named).
+
+        Unbalanced queries (`dirichlet`) need twice as many, or they would be balanced by what the classes have.
+        """
+        for word, number in (("ways", ways), ("shots", shots), ("queries", queries)):
+            if number < 1:
+                raise InputError(f"{word} is {number}; it must be at least 1.")
+        if ways == 1:
+            raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
+        if ways > len(self.classes):
+            raise InputError(
+                f"{ways} ways are more than the {len(self.classes)} classes of {self.name}; {self.remedy}."
+            )
+        if dirichlet is not None:
+            check_rate(dirichlet=dirichlet)
+        need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
+        counts = self._sampler.counts
+        few = (counts < need).nonzero().flatten().tolist()
+        if few:
+            others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
+            raise InputError(
+                f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
+                f"too few for {shots} shots + {word}{queries} {'unbalanced ' if word else ''}queries = {need}{others}; "
+                "lower shots or queries, or add examples."
+            )
+
+    def episodes(
+        self,
+        ways: int,
+        shots: int,
+        queries: int,
+        meta_batch: int,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        device: torch.device | str | None = None,
+        dirichlet: float | None = None,
+    ) -> Episode:
+        """Draw a meta-batch: classes and examples without replacement, uniformly, in class-major order.
+
+        Args:
+            ways, shots, queries: classes of an episode, support and query examples of each.
+            meta_batch: T, the number of episodes.
+            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time. A sequence
+                has one for each episode, which is then as if it were drawn alone.
+            device: where the episodes are gathered; by default where the split's tensor is.
+            dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
+                of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
+                goes to the others, in proportion. Classes and support sets are those of the balanced draw.
+
+        Returns:
+            `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
+
+        Raises:
+            InputError: as `check` does; a `dirichlet` that is no positive number.
+        """
+        self.check(ways, shots, queries, dirichlet)
+        if meta_batch < 1:
+            raise InputError(f"meta_batch is {meta_batch}; it must be at least 1.")
+        alone = isinstance(generator, Sequence)
+        draws = [
+            self._drawn(ways, shots, queries, 1 if alone else meta_batch, each, dirichlet)
+            for each in (generator if isinstance(generator, Sequence) else [generator])
+        ]
+        support, query = (
+            Drawn(*map(torch.cat, zip(*part, strict=True))) for part in list(zip(*draws, strict=True))[:2]
+        )
+        labels = [label for *_, label in draws if label is not None]
+        label = torch.cat(labels) if labels else None
+        parts = [support.images, query.images]
+        x = self.gather(_flat(parts), _flat([support.turns, query.turns]), device)
+        support_x, query_x = x.split([part.numel() for part in parts])
+        return Episode(
+            support_x.view(meta_batch, ways * shots, *self.example_shape),
+            _balanced(ways, shots, meta_batch, x.device),
+            query_x.view(meta_batch, ways * queries, *self.example_shape),
+            _balanced(ways, queries, meta_batch, x.device) if label is None else _sent(label, x.device),
+        )
+
+    def _drawn(
+        self,
+        ways: int,
+        shots: int,
+        queries: int,
+        tasks: int,
+        generator: torch.Generator | None,
+        dirichlet: float | None,
+    ) -> tuple[Drawn, Drawn, Tensor | None]:
+        """Support and query images, and the queries' classes where they are not as many of each."""
+        if dirichlet is not None:
+            return self._sampler.draw_unbalanced(ways, shots, queries, tasks, dirichlet, _on_cpu(generator))
+        drawn = self.draw(ways, shots + queries, tasks, generator)
+        return Drawn(*(each[..., :shots] for each in drawn)), Drawn(*(each[..., shots:] for each in drawn)), None
+
+    def tasks(
+        self, ways: int, shots: int, queries: int, num_tasks: int = -1, generator: torch.Generator | None = None
+    ) -> Any:
+        """The same tasks as a `learn2learn.data.TaskDataset`, drawn by the same sampler.
+
+        A task is `(x [ways * (shots + queries), ...], y)` in class-major order; `episodes.split(x, y, shots)` makes
+        an episode of it. With `num_tasks=-1` every access draws a new task; otherwise task i stays the same.
+
+        Raises:
+            InputError: as `check` does; a `num_tasks` of 0 or below -1.
+        """
+        self.check(ways, shots, queries)
+        generator, examples = generator or fresh_generator(), shots + queries
+        label = torch.arange(ways).repeat_interleave(examples)
+        draw = partial(self.draw, ways, examples, 1, generator)
+        return task_dataset(self, self.y.tolist(), draw, self.gather, label, num_tasks)
+
+    def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator | None) -> Drawn:
+        """Which images make up `tasks` tasks of `examples` images per class; unchecked, see `check`."""
+        return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
+
+    def labelled(
+        self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Examples of all classes, drawn uniformly with replacement, in the turns that episodes may have.
+
+        Args:
+            count: n, the number of examples.
+            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
+            device: where the examples are gathered; by default where the split's tensor is.
+
+        Returns:
+            `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
+        """
+        images, turns = self._sampler.draw_labelled(count, _on_cpu(generator))
+        x = self.gather(images, turns, device)
+        y = self.y[images]
+        if self.rotations == "classes":
+            y = y + turns * len(self._stored_classes)
+        return x, _sent(y, x.device)
+
+    def gather(self, images: Tensor, turns: Tensor, device: torch.device | str | None = None) -> Tensor:
+        """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device.
+
+        The numbers go to a GPU as one pinned copy, and nothing waits for the GPU.
+        """
+        store = self.x if device is None else self._store_on(torch.device(device))
+        if self.rotations == "none":
+            return self._as_seen(store.index_select(0, _sent(images, store.device)))
+        # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
+        order = turns.argsort(stable=True)
+        by_turn, back = _sent(torch.stack([images[order], order.argsort()]), store.device)
+        upright, *others = store.index_select(0, by_turn).split(turns.bincount(minlength=4).tolist())
+        x = torch.cat([upright, *(part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(others, 1))])
+        return self._as_seen(x.index_select(0, back))
+
+    def _as_seen(self, x: Tensor) -> Tensor:
+        return (self.transform or PLAIN).scaled(x) if x.dtype == torch.uint8 else x
+
+    def _store_on(self, device: torch.device) -> Tensor:
+        device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one place: the store goes there once
+        if device not in self._on_device:
+            self._on_device[device] = self.x.to(device)
+        return self._on_device[device]
+
+
+def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
+    """The generator, or a fresh one; `InputError` for one of another device."""
+    generator = generator or fresh_generator()
+    if generator.device.type != "cpu":
+        raise InputError(f"Episodes are drawn by a CPU generator, not one on {generator.device}.")
+    return generator
+
+
+def _balanced(ways: int, each: int, tasks: int, device: torch.device) -> Tensor:
+    """0, 0, ... 1, 1, ...: class indices `[T, ways * each]`."""
+    return torch.arange(ways, device=device)[:, None].expand(-1, each).flatten().expand(tasks, -1).contiguous()
+
+
+def _flat(parts: list[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])
+
+
+def _sent(index: Tensor, device: torch.device) -> Tensor:
+    """A small CPU tensor on the device, without waiting for the device."""
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)

@@ -1,0 +1,116 @@
+"""Which engine runs a meta-batch: as asked for, or measured."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from ..algorithms import Algorithm
+from ..episodes import Episode
+from ..errors import InputError
+from ..modules.place import device_of
+from ..ranges import check_counts
+from . import loop
+from .choice import Choice
+from .compiled import Program
+from .timing import failure_of, first_of, in_words, measured, seconds_of, seconds_or_never, worth_trying
+
+ENGINES = ("vmap", "loop", "reference")
+
+
+def choose(
+    algorithm: Algorithm,
+    episodes: Episode,
+    engine: str = "auto",
+    chunk: int | None = None,
+    workers: int | None = None,
+    compile: bool = False,
+    unfold: bool = False,
+) -> Choice:
+    """The engine for meta-batches like this one.
+
+    `"auto"` times `vmap` and `loop` on it, on a copy of the algorithm, and says in `why` what came out.
+
+    Args:
+        episodes: a meta-batch, with the leading T.
+        engine: `"auto"`, `"vmap"`, `"loop"` or `"reference"`.
+        chunk: episodes at a time, for `"vmap"`.
+        workers: threads, for `"loop"` and `"vmap"`.
+        compile: compile the meta-gradient of `"vmap"` by `torch.compile`.
+        unfold: run the two-dimensional convolutions of `"vmap"` as products of matrices; where they adapt, on a GPU,
+            it is tried unasked.
+
+    Raises:
+        InputError: no such engine; a setting that the engine does not have; a chunk larger than the meta-batch; no
+            workers, or several on a GPU; a model that the engine cannot run.
+    """
+    _check(engine, chunk, workers, compile, unfold, len(episodes.support_x))
+    device = device_of(algorithm)
+    if workers is not None and workers > 1 and device.type != "cpu":
+        raise InputError(f"Workers are threads of a CPU, and this runs on '{device}'; leave workers={workers} out.")
+    mapped = Choice("vmap", chunk=chunk, workers=workers, unfold=unfold)
+    if compile:
+        return _compiled(mapped, algorithm, episodes)
+    if engine == "vmap":
+        return mapped
+    if engine == "reference":
+        return Choice("reference")
+    looped = Choice("loop", workers=workers or loop.usual_workers(algorithm))
+    if engine == "loop":
+        return looped
+    if workers is not None:
+        return replace(looped, why="workers were asked for")
+    return measured(looped, mapped, algorithm, episodes)
+
+
+def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
+    """The engine without measuring, so that the same evaluation is run the same way every time: `loop` for
+    convolutional nets on a CPU and for what `vmap` cannot take, `vmap` for all others."""
+    choice = Choice("loop", workers=loop.usual_workers(algorithm))
+    if loop.convolutional_on_cpu(algorithm):
+        return choice
+    return choice if failure_of(Choice("vmap"), algorithm, first_of(episodes, 2), Choice.predict) else Choice("vmap")
+
+
+def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, unfold: bool, tasks: int) -> None:
+    if engine != "auto" and engine not in ENGINES:
+        raise InputError(f"Unknown engine '{engine}'; it is one of auto, {', '.join(ENGINES)}.")
+    if chunk is not None:
+        check_counts(chunk=chunk)
+        if chunk > tasks:
+            raise InputError(f"chunk is {chunk}, more than the {tasks} episodes of a meta-batch; take at most {tasks}.")
+        if engine not in ("auto", "vmap"):
+            raise InputError(f"Only the engine 'vmap' has chunks; leave chunk={chunk} out, or take engine='vmap'.")
+    if workers is not None:
+        check_counts(workers=workers)
+        if engine == "reference":
+            raise InputError(f"The engine 'reference' has no workers; leave workers={workers} out.")
+        if compile:
+            raise InputError(f"A compiled program has no workers; leave workers={workers} out.")
+    if compile and engine not in ("auto", "vmap"):
+        raise InputError(f"Only the engine 'vmap' can be compiled, not '{engine}'; take engine='vmap'.")
+    if unfold and engine not in ("auto", "vmap"):
+        raise InputError(f"Only the engine 'vmap' unfolds convolutions, not '{engine}'; take engine='vmap'.")
+    if unfold and engine == "auto" and workers is not None:
+        raise InputError("With workers 'auto' takes the loop, which unfolds no convolutions; take engine='vmap'.")
+
+
+def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
+    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.run)
+    if failure:
+        raise InputError(f"This cannot be compiled: {failure}; leave --compile out.")
+    probe, failures = copy.deepcopy(algorithm), dict[str, str]()
+    tried = [replace(one, compiled=True, program=Program(one.unfold)) for one in worth_trying(mapped, algorithm)]
+    seconds = []
+    for one in tried:
+        # A compiler fails in many ways, none of which has to stop a run.
+        least = seconds_or_never(one, probe, episodes, failures, Exception)
+        if tried[1:] and one.name not in failures:  # the first time compiles
+            least = min(seconds_of(one, probe, episodes) for _ in range(3))
+        seconds.append(least)
+    best = tried[seconds.index(min(seconds))]
+    if best.name in failures:
+        return replace(mapped, why=f"compiling {failures[best.name]}; vmap runs without")
+    compiling = sum(one.program.seconds for one in tried if one.program)
+    said = f"; {in_words(tried, seconds, failures)}" if tried[1:] else ""
+    return replace(best, why=f"compiled in {compiling:.1f} s{said}")

@@ -1,0 +1,195 @@
+"""The settings of a training run from the command line: one dataclass gives the flags, the YAML file and the help."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import models
+from ..errors import InputError, first_line
+from ..options import check_settings
+from ..ranges import check_counts, check_rate
+from ..runs.config import plain, read_config, read_config_file
+from ..runs.yaml_text import read_yaml
+from ..training.augmentation import check_augmentation
+from ..training.schedules import check_schedule
+from .recipes import applies, sections
+
+
+def _setting(default: Any, text: str) -> Any:
+    factory = (lambda: dict(default)) if isinstance(default, dict) else None
+    metadata = {"help": text}
+    return field(default_factory=factory, metadata=metadata) if factory else field(default=default, metadata=metadata)
+
+
+@dataclass
+class TrainConfig:
+    """Everything that `fewshot-kit train` needs to know."""
+
+    dataset: str = _setting("omniglot", "data set by name (`fewshot-kit list datasets`)")
+    algorithm: str = _setting("maml", "algorithm by name (`fewshot-kit list algorithms`)")
+    model: str = _setting("conv4", "network by name (`fewshot-kit list models`)")
+    ways: int = _setting(5, "classes in a task")
+    shots: int = _setting(1, "labelled examples of each class")
+    queries: int = _setting(5, "query examples of each class")
+    iterations: int = _setting(10800, "meta-updates; 0 tests and keeps the algorithm as it is made")
+    meta_batch: int = _setting(6, "tasks in a meta-update")
+    meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
+    schedule: str = _setting("cosine", "how that rate goes on: constant, cosine down to 0, or warmup_cosine")
+    augmentation: str = _setting("none", "how training images are changed at random: strokes, photos or none")
+    init: str = _setting("", "start from a run folder, a file of weights, or an algorithm that is trained first")
+    validate_every: int = _setting(1200, "iterations between validations, at which the best checkpoint is kept")
+    validation_episodes: int = _setting(200, "tasks in a validation")
+    test_episodes: int = _setting(600, "test tasks at the end")
+    test_ways: int | None = _setting(None, "classes in a task of validation and test (default: as in training)")
+    test_queries: int = _setting(15, "query examples of each class in validation and test")
+    seed: int = _setting(0, "decides the tasks, their order and the initial weights")
+    engine: str = _setting("auto", "how a meta-batch is run: auto (measured), vmap, loop, reference")
+    chunk: int | None = _setting(None, "engine vmap: tasks at a time, to bound memory (default: all)")
+    workers: int | None = _setting(None, "threads of the engines loop and vmap (default: by the model and the machine)")
+    compile: bool = _setting(False, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
+    unfold: bool = _setting(False, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
+    device: str = _setting("cpu", "cpu, cuda or cuda:1")
+    run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
+    dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
+    algorithm_options: dict[str, Any] = _setting({}, "options of the algorithm, as lr=0.4 steps=5")
+    test_options: dict[str, Any] = _setting({}, "those of them that change for validation, test and later, as steps=20")
+    model_options: dict[str, Any] = _setting({}, "options of the network, as hidden=32")
+
+    def __post_init__(self) -> None:
+        counts: tuple[str, ...] = ("ways", "shots", "queries", "meta_batch", "validate_every")
+        tests = ("validation_episodes", "test_episodes", "test_queries")
+        counts += tuple(name for name in ("chunk", "workers", "test_ways") if getattr(self, name) is not None)
+        check_counts(**{name: getattr(self, name) for name in counts + tests})
+        check_counts(0, iterations=self.iterations)
+        check_rate(meta_lr=self.meta_lr)
+        check_schedule(self.schedule)
+        check_augmentation(self.augmentation)
+
+    def folder(self) -> Path:
+        """The run folder."""
+        name = f"{self.dataset}-{self.algorithm}-{self.model.replace('/', '-')}-{self.ways}w{self.shots}s"
+        return Path(self.run or f"runs/{name}")
+
+    def training(self) -> dict[str, Any]:
+        """What `meta_train` is to be told."""
+        names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
+        more = (
+            "augmentation",
+            "test_options",
+            "validation_episodes",
+            "seed",
+            "engine",
+            "chunk",
+            "workers",
+            "compile",
+            "unfold",
+            "device",
+        )
+        tested = {"validation_queries": self.test_queries, "validation_ways": self.test_ways}
+        return {name: getattr(self, name) for name in names + more} | tested
+
+
+FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
+MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings with others on top. Options add up, unless they were those of another data set, algorithm or network."""
+    below, above = _named_in_full(below), _named_in_full(above)
+    settings = below | above
+    for kind, options in [*((kind, f"{kind}_options") for kind in MADE), ("algorithm", "test_options")]:
+        if above.get(kind, below.get(kind)) == below.get(kind, above.get(kind)):
+            settings[options] = below.get(options, {}) | above.get(options, {})
+        else:
+            settings[options] = above.get(options, {})
+    return settings
+
+
+def from_recipe(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, on top of the recipe of its algorithm and data set."""
+    usual = {setting.name: setting.default for setting in dataclasses.fields(TrainConfig)}
+    settings: dict[str, Any] = {}
+    for title, section in sections(asked.get("dataset", TrainConfig.dataset)):
+        if applies(title, usual | settings | asked):
+            settings = merged(settings, section)
+    return merged(settings, asked)
+
+
+def _named_in_full(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | ({"model": models.full_name(settings["model"])} if "model" in settings else {})
+
+
+def from_file(path: str) -> dict[str, Any]:
+    """Settings from a YAML file: `ways: 5` and so on, or the `config.yaml` of a run.
+
+    Raises:
+        InputError: no such file, no mapping, a setting that does not exist, or one with a value of another kind.
+    """
+    import yaml
+
+    try:
+        content = read_yaml(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a YAML file.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no valid YAML: {first_line(error)}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no settings; write lines such as 'ways: 5'.")
+    if "version" in content:
+        return _flat(read_config_file(path), path)
+    check_settings(content, {name: setting.type for name, setting in FIELDS.items()}, path)
+    return content
+
+
+def from_run(run: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
+    """The settings that a run folder was made with.
+
+    Args:
+        kinds: those of data set, algorithm and model that have to be known by name.
+
+    Raises:
+        InputError: no run; or one that was made in Python of a class without a name.
+    """
+    return _flat(read_config(run), run, kinds) | {"run": str(run)}
+
+
+def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
+    """A run's `config.yaml` -> the settings that make it again."""
+    settings: dict[str, Any] = {}
+    for kind in kinds:
+        recipe = config.get("data" if kind == "dataset" else kind) or {}
+        if "name" not in recipe:
+            raise InputError(f"{source} was made in Python with a {kind} that has no name; go on with it in Python.")
+        settings[kind], settings[f"{kind}_options"] = recipe["name"], dict(recipe["options"])
+    training = config.get("training") or {}
+    for word in ("queries", "ways"):
+        if f"validation_{word}" in training:
+            training = training | {f"test_{word}": training[f"validation_{word}"]}
+    training = training | (config.get("test") or {})
+    settings |= {name: value for name, value in training.items() if name in FIELDS}
+    if "model" in kinds:  # sizes that the data set and the task decide are left to them, in case these change
+        sizes = fitting(settings, (config.get("data") or {}).get("example_shape"))
+        options = settings["model_options"].items()
+        settings["model_options"] = {name: value for name, value in options if sizes.get(name) != value}
+        # And what a network with weights decided of the images.
+        channels = {"channels": sizes["channels"]} if "channels" in sizes else {}
+        images = models.images_for(settings["model"], **channels | settings["model_options"])
+        own = plain(models.as_options(images)) if images else {}
+        options = settings["dataset_options"].items()
+        settings["dataset_options"] = {name: value for name, value in options if name not in own or own[name] != value}
+    return settings
+
+
+def fitting(settings: dict[str, Any], example_shape: Sequence[int] | None) -> dict[str, Any]:
+    """What task and examples decide of a network: ways, seed, inputs; for images channels and image_size too."""
+    sizes: dict[str, Any] = {name: settings[name] for name in ("ways", "seed") if name in settings}
+    if example_shape:
+        sizes["inputs"] = math.prod(example_shape)
+    if example_shape and len(example_shape) == 3:
+        sizes |= {"channels": example_shape[0], "image_size": max(example_shape[1:])}
+    return sizes

@@ -1,0 +1,61 @@
+"""What networks of other libraries share: options that are refused, errors in one sentence, the head."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..errors import InputError, first_line
+from .initial_weights import check_sizes
+
+# The libraries' own options that read files: of any kind, some of them, or from elsewhere than is recorded.
+FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "weights_backbone")
+
+
+def check(
+    label: str,
+    ways: int,
+    channels: int,
+    image_size: int | None,
+    pretrained: bool | str,
+    weights: str | Path | None,
+    options: dict[str, Any],
+) -> None:
+    check_sizes(label, ways=ways, channels=channels)
+    if image_size is not None:
+        check_sizes(label, image_size=image_size)
+    if pretrained and weights:
+        raise InputError(f"'{label}' cannot start from weights={weights} and pretrained={pretrained!r}; give one.")
+    for option in FILES:
+        if option in options:
+            raise InputError(
+                f"The option {option} of '{label}' is not for use here; weights from a file are given as weights=FILE."
+            )
+
+
+@contextlib.contextmanager
+def said_by(label: str, pretrained: bool | str = False) -> Iterator[None]:
+    """What another library refuses, in one sentence; the registry has one for options that do not exist."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # a download, and a model of a library's own, may fail in any way
+        if isinstance(error, TypeError) and "keyword argument" in str(error):
+            raise
+        how = f" with pretrained={pretrained!r}" if pretrained else ""
+        # httpx, which the hub's library uses, has errors that are no OSError.
+        offline = pretrained and (isinstance(error, OSError) or type(error).__module__.startswith("http"))
+        fix = "; get online once, or give a file of weights instead, as weights=FILE" if offline else ""
+        raise InputError(
+            f"The model '{label}' cannot be made{how} ({type(error).__name__}: {first_line(error)}){fix}."
+        ) from error
+
+
+def head_of(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """The last linear layer, or the convolution that takes its place, and its name."""
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]

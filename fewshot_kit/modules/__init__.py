@@ -1,0 +1,1 @@
+"""What is done to any `nn.Module`, and knows no algorithm."""

@@ -1,0 +1,35 @@
+"""Where a module lives, and in which dtype."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..errors import InputError, first_line
+
+
+def find_device(device: torch.device | str) -> torch.device:
+    """A device by name, known to be there; `InputError` otherwise."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"'{device}' is no device: {first_line(error)}; take 'cpu', 'cuda' or 'cuda:1'.") from error
+    if found.type == "meta":
+        raise InputError("The device 'meta' holds no values; leave device= out or take device='cpu'.")
+    try:
+        return torch.empty(0, device=found).device  # "cuda" becomes "cuda:0"
+    except (AssertionError, RuntimeError) as error:  # a build without CUDA raises the first, a missing GPU the second
+        said = first_line(error).split(". ")[0]
+        raise InputError(
+            f"The device '{device}' is not there: {said}; leave device= out or take device='cpu'."
+        ) from error
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's first parameter lives; the CPU for a module without any."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """The first floating dtype among a module's parameters; float32 for a module without any."""
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)

@@ -1,0 +1,223 @@
+"""Run folders: everything that makes an algorithm again, and what it has learned.
+
+runs/<name>/config.yaml, metrics.jsonl, checkpoints/{last,best}.safetensors, results.json, curve.png
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .. import algorithms, models
+from ..algorithms import Algorithm
+from ..algorithms.bases.replacing import with_options
+from ..errors import InputError
+from .config import describe, plain, read_config, write_config
+from .storage import flatten, read, unflatten, write, write_bytes
+
+__all__ = [
+    "describe",
+    "find_state",
+    "flatten",
+    "load",
+    "load_state",
+    "read",
+    "read_config",
+    "read_state",
+    "rebuild",
+    "record_results",
+    "save",
+    "save_state",
+    "state_path",
+    "unflatten",
+    "write",
+]
+
+
+def state_path(run: str | Path, which: str = "last") -> Path:
+    """Where a run folder keeps a checkpoint."""
+    return Path(run) / "checkpoints" / f"{which}.safetensors"
+
+
+def save_state(
+    path: str | Path,
+    algorithm: Algorithm,
+    extra: Any = None,
+    meta: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
+) -> None:
+    """One checkpoint: the algorithm's state (or another `state` of it), and any nesting of tensors beside it."""
+    tensors, structure = flatten({"algorithm": dict(state or algorithm.state_dict()), "extra": extra})
+    write(path, tensors, {"structure": structure, "kept": meta})
+
+
+def load_state(path: str | Path, algorithm: Algorithm) -> tuple[Any, Any]:
+    """Fill an algorithm from a checkpoint, dtypes included.
+
+    Returns:
+        What `save_state` was given as `extra` and `meta`.
+
+    Raises:
+        InputError: the file cannot be used, or belongs to another model; the first tensor that differs is named.
+    """
+    saved, meta = read_state(path)
+    fill(algorithm, saved["algorithm"], path)
+    return saved["extra"], meta
+
+
+def rebuild(
+    path: str | Path, *, model: nn.Module | None = None, algorithm: Algorithm | None = None
+) -> tuple[Algorithm, Any, dict[str, Any]]:
+    """The algorithm of one file that `save_state` wrote with `meta={"recipes": describe(algorithm), ...}`.
+
+    Returns:
+        The algorithm, made again or filled, and what `save_state` was given as `extra` and `meta`.
+
+    Raises:
+        InputError: as `load`.
+    """
+    saved, meta = read_state(path)
+    if not isinstance(meta, dict) or "recipes" not in meta:
+        raise InputError(f"{path} does not say how its algorithm is made; give a file that a learner was saved to.")
+    return _filled(meta["recipes"], saved["algorithm"], path, path, model, algorithm), saved["extra"], meta
+
+
+def read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
+    """What `save_state` wrote of the algorithm (its state under `"algorithm"`) and beside it, and its `meta`.
+
+    Raises:
+        InputError: the file cannot be used, or is no checkpoint.
+    """
+    tensors, meta = read(path)
+    if "structure" not in meta or "kept" not in meta:
+        raise InputError(f"{path} holds no algorithm; give a checkpoint of a run folder.")
+    return unflatten(tensors, meta["structure"]), meta["kept"]
+
+
+def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> None:
+    """`load_state_dict` that takes over the dtypes, and says which tensor does not fit."""
+    for name, buffer in algorithm.named_buffers():
+        if not buffer.numel() and isinstance(state.get(name), Tensor):  # not known yet: of whatever size was found
+            buffer.data = torch.empty_like(state[name], device=buffer.device)
+    own = algorithm.state_dict()
+    for name in [*state, *own]:
+        shapes = [
+            list(each[name].shape) if isinstance(each.get(name), Tensor) else name in each for each in (state, own)
+        ]
+        if shapes[0] != shapes[1]:
+            there, here = ("no such tensor" if shape is False else f"shape {shape}" for shape in shapes)
+            raise InputError(
+                f"{source} does not fit {type(algorithm.model).__name__}: '{name}' has {there} in the file and {here} "
+                "in the model; load it into the model that it was saved from."
+            )
+    # In place, so that tied weights stay tied.
+    for name, tensor in [*algorithm.named_parameters(), *algorithm.named_buffers()]:
+        if name in state:
+            tensor.data = tensor.data.to(state[name].dtype)
+    algorithm.load_state_dict(state)
+
+
+def save(
+    algorithm: Algorithm, path: str | Path, *, data: Any = None, ways: int | None = None, shots: int | None = None
+) -> Path:
+    """Keep an algorithm in a folder that `load` makes it from again. Replaces what `save` wrote there before.
+
+    Args:
+        algorithm: any algorithm; what no registry made has to be handed to `load` again.
+        path: the folder.
+        data: the data set it was trained on, to record its transform, image shape and class names.
+        ways, shots: the task it was trained for, where that is to be recorded.
+
+    Raises:
+        InputError: a training run lives in that folder, or it cannot be written to.
+    """
+    folder = Path(path)
+    if (folder / "metrics.jsonl").exists():
+        raise InputError(f"{folder} holds a training run; save to another folder.")
+    task = {"ways": ways, "shots": shots}
+    training = {name: count for name, count in task.items() if count is not None}
+    write_config(folder, describe(algorithm, data, training))
+    save_state(state_path(folder), algorithm)
+    return folder
+
+
+def load(
+    path: str | Path,
+    *,
+    model: nn.Module | None = None,
+    algorithm: Algorithm | None = None,
+    which: Literal["best", "last"] = "best",
+) -> Algorithm:
+    """The algorithm of a run folder, on the CPU, made again from its recipes, with the options that it was tested with.
+
+    Args:
+        path: a run folder, of `meta_train` or `save`.
+        model: a module to fill, where the model is a class that no registry knows.
+        algorithm: an algorithm to fill (in place) instead of making one.
+        which: the checkpoint; `"best"` takes the last where there is no best.
+
+    Raises:
+        InputError: the folder is missing, half-written, damaged or from a newer version; or its model or
+            algorithm was made by hand and has to be passed.
+    """
+    config, file = read_config(path), find_state(path, which)
+    filled = _filled(config, read_state(file)[0]["algorithm"], path, file, model, algorithm)
+    return with_options(filled, **config.get("training", {}).get("test_options", {}))
+
+
+def find_state(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
+    """The checkpoint of a run folder; `"best"` is the last where there is no best. `InputError` where there is none."""
+    file = state_path(run, which)
+    if which == "best" and not file.exists():
+        file = state_path(run, "last")
+    if not file.exists():
+        raise InputError(
+            f"{run} has no {file.name}: the run never reached its first checkpoint; train it with --resume."
+        )
+    return file
+
+
+def _filled(
+    config: dict[str, Any],
+    state: dict[str, Any],
+    path: str | Path,
+    file: str | Path,
+    model: nn.Module | None,
+    algorithm: Algorithm | None,
+) -> Algorithm:
+    """Make what `config` describes, unless it is given, and fill it with the state of `file`."""
+    if algorithm is None:
+        # Initial weights are drawn, and replaced at once.
+        with torch.random.fork_rng(devices=[]), models.filled_later():
+            if model is None:
+                model = _make(models.create, config["model"], "model", path)
+            algorithm = _make(algorithms.create, config["algorithm"], "algorithm", path, model=model)
+        if config.get("batch_norm") is not None:
+            setattr(algorithm, "batch_norm", config["batch_norm"])  # noqa: B010  the protocol does not promise it
+    fill(algorithm, state, file)
+    for name, parameter in algorithm.named_parameters():
+        parameter.requires_grad_(name not in config.get("frozen", []))
+    return algorithm
+
+
+def _make(create: Any, recipe: dict[str, Any], kind: str, path: str | Path, **more: Any) -> Any:
+    if "name" not in recipe:
+        raise InputError(
+            f"{path} was made with the {kind} {recipe['class']}, which cannot be made again from its name alone; "
+            f'pass it, as in load("{path}", {kind}={recipe["class"].rsplit(".")[-1]}(...)).'
+        )
+    return create(recipe["name"], **recipe["options"], **more)
+
+
+def record_results(run: str | Path, results: dict[str, Any]) -> None:
+    """Add to `results.json`, atomically; a key that is there already is replaced."""
+    path = Path(run) / "results.json"
+    try:
+        before = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        before = {}
+    write_bytes(path, json.dumps(before | plain(results), indent=2).encode())

@@ -1,0 +1,142 @@
+"""`config.yaml` of a run folder: everything that defines a run, as text."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..algorithms import Algorithm
+from ..errors import InputError, first_line
+from .likeness import measured
+from .storage import write_bytes
+
+CONFIG_VERSION = 1
+
+
+def plain(value: Any) -> Any:
+    """A value as YAML and JSON know it; TypeError where there is none."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
+def _recipe(made: Any) -> dict[str, Any]:
+    """How a registry made this; only the class of what was made by hand, or with options that no text can hold."""
+    recipe = getattr(made, "recipe", None)
+    described: dict[str, Any] = {"class": f"{type(made).__module__}.{type(made).__qualname__}"}
+    if recipe and recipe["complete"]:
+        with contextlib.suppress(TypeError):
+            described |= {"name": recipe["name"], "options": plain(recipe["options"])}
+    return described
+
+
+def _statistics(split: Any) -> dict[str, Any]:
+    """Of images only, for `likeness.unlike`."""
+    x = getattr(split, "x", None)
+    if isinstance(x, Tensor) and x.dtype == torch.uint8 and x.dim() == 4:
+        return {"statistics": plain(measured(x))}
+    return {}
+
+
+def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The content of `config.yaml`: model, algorithm, data set (transform, statistics, class names) and training."""
+    config: dict[str, Any] = {
+        "version": CONFIG_VERSION,
+        "algorithm": _recipe(algorithm),
+        "model": _recipe(algorithm.model),
+        "frozen": [name for name, parameter in algorithm.named_parameters() if not parameter.requires_grad],
+        "batch_norm": getattr(algorithm, "batch_norm", None),
+    }
+    if data is not None:
+        splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
+        config["data"] = _recipe(data) | {
+            "example_shape": plain(getattr(data.train, "example_shape", None)),
+            "transform": plain(getattr(data, "transform", None)),
+            **_statistics(data.train),
+            "classes": {name: [str(c) for c in split.classes] for name, split in splits.items() if split is not None},
+        }
+    if training:
+        config["training"] = plain(training)
+    return config
+
+
+def write_config(run: str | Path, config: dict[str, Any]) -> None:
+    """Write `config.yaml`, atomically."""
+    import yaml
+
+    text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    write_bytes(Path(run) / "config.yaml", text.encode())
+
+
+def read_config(run: str | Path) -> dict[str, Any]:
+    """The content of a run folder's `config.yaml`.
+
+    Raises:
+        InputError: no folder, a folder without a run, a damaged file, or one from a newer version of the kit.
+    """
+    path = Path(run) / "config.yaml"
+    if not Path(run).is_dir():
+        raise InputError(f"There is no run folder {run}; check the path, or train first.")
+    if not path.exists():
+        raise InputError(
+            f"{run} has no config.yaml: it is no run folder, or never reached its first checkpoint; train it anew."
+        )
+    return read_config_file(path)
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """As `read_config`, of a run's `config.yaml` wherever it lies."""
+    import yaml
+
+    try:
+        config = yaml.load(Path(path).read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is no valid YAML ({first_line(error)}); restore it from a copy.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("version"), int):
+        raise InputError(f"{path} names no version; restore it from a copy.")
+    if config["version"] > CONFIG_VERSION:
+        raise InputError(
+            f"{path} has version {config['version']} and this fewshot-kit reads up to {CONFIG_VERSION}; "
+            "upgrade it with pip install -U fewshot-kit."
+        )
+    for part in ("algorithm", "model"):
+        recipe = config.get(part)
+        if not isinstance(recipe, dict) or "class" not in recipe or ("name" in recipe) != ("options" in recipe):
+            raise InputError(f"{path} is incomplete: it does not say how the {part} is made; restore it from a copy.")
+    return config
+
+
+def first_difference(recorded: Any, asked: Any, path: str = "") -> str | None:
+    """Where two configurations first differ, in words: `"training.meta_lr was 0.001 and is now 0.01"`."""
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for key in [*recorded, *(key for key in asked if key not in recorded)]:
+            found = first_difference(recorded.get(key), asked.get(key), f"{path}.{key}" if path else str(key))
+            if found:
+                return found
+        return None
+    if recorded == asked:
+        return None
+    return f"{path} was {_shown(recorded)} and is now {_shown(asked)}"
+
+
+def _shown(value: Any) -> str:
+    short = not isinstance(value, list) or len(value) <= 5
+    return str(value) if short else f"[{value[0]}, {value[1]}, ... {len(value)} in all]"

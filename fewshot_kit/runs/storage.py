@@ -1,0 +1,179 @@
+"""Files that survive a kill and a full disk: tensors as safetensors with a checksum, never pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, first_line
+
+FORMAT_VERSION = 1
+_KEY = "fewshot_kit"  # where the kit's JSON lives in a safetensors header
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Replace a file as a whole: readers see the old content or the new, whatever happens in between.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to. The old file is still there then.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error, kept=path.exists()) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError, kept: bool = False) -> InputError:
+    """What to say of a file that could not be written."""
+    old = " The version before it is kept." if kept else ""
+    return InputError(
+        f"{path} could not be written: {error.strerror or first_line(error)}; "
+        f"free some space or choose another folder.{old}"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders, and needs no such call
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """One safetensors file of named tensors, any shapes and dtypes, and JSON values beside them.
+
+    Raises:
+        InputError: it cannot be written (`write_bytes`).
+    """
+    import safetensors.torch
+
+    # Tied tensors share their memory, which safetensors refuses; each becomes a copy of its own.
+    copies = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    header = {"version": FORMAT_VERSION, "sha256": _checksum(copies, meta), "meta": meta}
+    write_bytes(path, safetensors.torch.save(copies, {_KEY: json.dumps(header)}))
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write` wrote: the tensors, on the CPU, and the JSON values.
+
+    Raises:
+        InputError: the file is missing, truncated, altered, not of this kit, or from a newer version of it.
+    """
+    import safetensors
+    import safetensors.torch
+
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; check the path, or train and save first.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a saved file.") from error
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        kept = json.loads(header.get("__metadata__", {}).get(_KEY, "{}"))
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} is truncated or damaged ({first_line(error)}); restore it from a copy, or train again."
+        ) from error
+    if "version" not in kept:
+        raise InputError(f"{path} was not written by fewshot-kit; give the path of a file that it saved.")
+    if kept["version"] > FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {kept['version']} and this fewshot-kit reads up to {FORMAT_VERSION}; "
+            "upgrade it with pip install -U fewshot-kit."
+        )
+    if kept.get("sha256") != _checksum(tensors, kept.get("meta")):
+        raise InputError(f"{path} is damaged: its checksum does not match; restore it from a copy, or train again.")
+    return tensors, kept["meta"]
+
+
+def is_own(path: str | Path) -> bool:
+    """Whether `write` wrote this file, going by its header alone."""
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = file.read(min(size, 100_000_000))
+        return _KEY in json.loads(header).get("__metadata__", {})
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
+    """Any nesting of dicts, lists, tuples, tensors and JSON values -> named tensors, and the nesting as JSON.
+
+    Raises:
+        InputError: something else is in it; the message says where.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def visit(value: Any, path: str) -> dict[str, Any]:
+        if isinstance(value, Tensor):
+            name = path or "tensor"
+            while name in tensors:  # {"a/b": ..., "a": {"b": ...}} are two paths of one spelling
+                name += "'"
+            tensors[name] = value
+            return {"tensor": name}
+        inner = f"{path}/" if path else ""
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str | int):
+                    raise InputError(f"The key {key!r} at '{path}' cannot be saved; use strings or whole numbers.")
+            return {"dict": [[key, visit(item, f"{inner}{key}")] for key, item in value.items()]}
+        if isinstance(value, list | tuple):
+            kind = "list" if isinstance(value, list) else "tuple"
+            return {kind: [visit(item, f"{inner}{index}") for index, item in enumerate(value)]}
+        if value is None or isinstance(value, str | int | float):
+            return {"value": value}
+        raise InputError(
+            f"A {type(value).__name__} at '{path}' cannot be saved; keep to tensors, numbers and strings in "
+            "dicts, lists and tuples."
+        )
+
+    structure = visit(state, "")
+    return tensors, structure
+
+
+def unflatten(tensors: dict[str, Tensor], structure: Any) -> Any:
+    """The nesting that `flatten` took apart."""
+    (kind, content), *_ = structure.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {key: unflatten(tensors, item) for key, item in content}
+    if kind in ("list", "tuple"):
+        items = [unflatten(tensors, item) for item in content]
+        return items if kind == "list" else tuple(items)
+    return content

@@ -1,0 +1,114 @@
+"""Images changed at random while training, all of a meta-batch at once and on its device.
+
+Libraries of augmentations draw from PyTorch's global generator. Here the numbers come from a generator of one's own, on
+the CPU, so that an iteration sees the same images wherever it runs and whatever ran before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..episodes import Episode
+from ..errors import InputError
+
+COARSE = 5  # points along each side whose shifts bend an image
+
+
+def strokes(x: Tensor, generator: torch.Generator) -> Tensor:
+    """For line drawings, bright on black: turned by up to 15 degrees, scaled by up to 16 % along each axis, sheared,
+    shifted by up to a tenth of a side, bent, and with thicker (0.3 of them) or thinner (0.15) strokes.
+
+    Args:
+        x: images `[N, C, H, W]`.
+        generator: on the CPU.
+    """
+    count = len(x)
+    angle, shear, along, across = _uniform(generator, 4, count)
+    angle, shear, along, across = math.radians(15) * angle, 0.2 * shear, (0.15 * along).exp(), (0.15 * across).exp()
+    cos, sin = angle.cos(), angle.sin()
+    matrix = torch.stack([along * cos, across * (shear * cos - sin), along * sin, across * (cos + shear * sin)], 1)
+    shift = 0.2 * _uniform(generator, count, 2, 1)  # of half a side
+    bent = 0.06 * torch.randn(count, 2, COARSE, COARSE, generator=generator)
+    chance = torch.rand(count, 1, 1, 1, generator=generator).to(x.device)
+    x = _warped(x, torch.cat([matrix.view(count, 2, 2), shift], 2), "zeros", bent)
+    thicker = F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 2, 1)
+    thinner = (x - F.max_pool2d(F.pad(-x, (0, 1, 0, 1), value=-1e9), 2, 1)) / 2
+    return torch.where(chance < 0.3, thicker, torch.where(chance > 0.85, thinner, x))
+
+
+def photos(x: Tensor, generator: torch.Generator) -> Tensor:
+    """For photos: a crop of 40 to 100 % of the area with sides of 3:4 to 4:3, mirrored by chance, its brightness and
+    contrast changed by up to 40 %.
+
+    Args:
+        x: images `[N, C, H, W]`, normalised or not.
+        generator: on the CPU.
+    """
+    count = len(x)
+    area, shape = 0.7 + 0.3 * _uniform(generator, count), math.log(4 / 3) / 2 * _uniform(generator, count)
+    width, height = (area.sqrt() * shape.exp()).clamp(max=1), (area.sqrt() * (-shape).exp()).clamp(max=1)
+    mirrored = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+    zero = torch.zeros(count)
+    matrix = torch.stack([mirrored * width, zero, zero, height], 1).view(count, 2, 2)
+    room = torch.stack([1 - width, 1 - height], 1)
+    shift = (room * _uniform(generator, count, 2))[..., None]
+    contrast, brightness = (0.4 * _uniform(generator, 2, count, 1, 1, 1)).to(x.device, x.dtype)
+    x = _warped(x, torch.cat([matrix, shift], 2), "border")
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (1 + contrast) + brightness * x.std((1, 2, 3), keepdim=True)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor] | None] = {
+    "none": None,
+    "strokes": strokes,
+    "photos": photos,
+}
+
+
+def check_augmentation(name: str) -> None:
+    """Raises `InputError` for an augmentation that does not exist."""
+    if name not in AUGMENTATIONS:
+        raise InputError(f"Unknown augmentation '{name}'; it is one of {', '.join(AUGMENTATIONS)}.")
+
+
+def augmented(episodes: Episode, name: str, generator: torch.Generator) -> Episode:
+    """A meta-batch with every image, of support and query sets, changed by an augmentation of its own.
+
+    Raises:
+        InputError: examples that are no images.
+    """
+    change = AUGMENTATIONS[name]
+    if change is None:
+        return episodes
+    support_x, query_x = episodes.support_x, episodes.query_x
+    if query_x.dim() != 5:
+        raise InputError(
+            f"Only images can be augmented, and these examples have shape {list(query_x.shape[2:])}; "
+            "take augmentation='none'."
+        )
+    x = change(torch.cat([support_x.flatten(0, 1), query_x.flatten(0, 1)]), generator)
+    support, query = x.split([support_x.shape[:2].numel(), query_x.shape[:2].numel()])
+    return episodes._replace(support_x=support.view_as(support_x), query_x=query.view_as(query_x))
+
+
+def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    """From -1 to 1."""
+    return 2 * torch.rand(*shape, generator=generator) - 1
+
+
+def _warped(x: Tensor, matrix: Tensor, outside: str, bent: Tensor | None = None) -> Tensor:
+    """Images as they look at the points that `matrix` `[N, 2, 3]` says, shifted by `bent` `[N, 2, points, points]`.
+
+    Args:
+        outside: what is there: `"zeros"`, or the `"border"` as far as one goes.
+    """
+    grid = F.affine_grid(matrix.to(x.device, x.dtype), list(x.shape), align_corners=False)
+    if bent is not None:
+        shifts = F.interpolate(bent.to(x.device, x.dtype), x.shape[2:], mode="bicubic", align_corners=True)
+        grid = grid + shifts.permute(0, 2, 3, 1)
+    return F.grid_sample(x, grid, padding_mode=outside, align_corners=False)

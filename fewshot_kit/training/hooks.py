@@ -1,0 +1,61 @@
+"""What can be watched of a training run; the trainer's own bar and recorder are made of it too."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ..evaluation import Evaluation
+from .state import Training
+
+
+class Hooks:
+    """Does nothing at every point of a run; override what is of interest. `training` says where the run stands."""
+
+    def on_start(self, training: Training) -> None:
+        """Before the first iteration of this call, new or resumed."""
+
+    def on_validation(self, training: Training, evaluation: Evaluation) -> None:
+        """After each validation, and before `on_iteration` of the same iteration."""
+
+    def on_iteration(self, training: Training) -> None:
+        """After each meta-update. `training.history` holds the loss and accuracy of each; on a GPU, where reading them
+        back takes time, it may be some iterations behind, but never at a validation."""
+
+    def on_end(self, training: Training) -> None:
+        """After the last iteration, with the best weights restored."""
+
+    def on_exit(self, training: Training) -> None:
+        """Always the last call, after an error or an interrupt too: let go of what is held."""
+
+
+class ProgressBar(Hooks):
+    """A tqdm bar with loss, accuracy and tasks/s, averaged over this call's iterations so far.
+
+    Where stderr is no terminal, it says nothing but the engine.
+    """
+
+    def on_start(self, training: Training) -> None:
+        from tqdm import tqdm
+
+        done, total = training.iteration, training.iterations
+        self.bar = tqdm(total=total, initial=done, desc="meta-train", unit="iteration", disable=None)
+        self.first, self.started = training.iteration, time.perf_counter()
+        tqdm.write(f"engine: {training.choice}", file=sys.stderr)
+
+    def on_iteration(self, training: Training) -> None:
+        recent = training.history[-20:]
+        keys: list[str] = [key for key in ("loss", "accuracy") if recent and key in recent[-1]]
+        shown = {key: sum(line[key] for line in recent) / len(recent) for key in keys}
+        if training.best is not None:
+            measure = training.best["measure"]
+            shown[f"best {measure}"] = training.best[measure]
+        tasks = (training.iteration - self.first) * training.meta_batch
+        speed = f"{tasks / (time.perf_counter() - self.started):.0f} tasks/s"
+        self.bar.set_postfix_str(
+            ", ".join([*(f"{key} {value:.3f}" for key, value in shown.items()), speed]), refresh=False
+        )
+        self.bar.update()
+
+    def on_exit(self, training: Training) -> None:
+        self.bar.close()

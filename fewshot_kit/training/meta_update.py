@@ -1,0 +1,90 @@
+"""One meta-update: the meta-batch, the step, and the figures of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any
+
+import torch
+
+from .. import engines
+from ..algorithms import Algorithm
+from ..algorithms.bases.task_classes import of_ways
+from ..episodes import Episode
+from ..errors import InputError
+from ..evaluation import accuracy, in_dtype
+from ..modules.place import device_of, dtype_of
+from ..seeds import default_draws, stream
+from .augmentation import augmented
+from .prefetch import ahead
+from .schedules import SCHEDULES
+from .state import Training
+
+READ_EVERY = 10  # iterations: on a GPU, reading a figure back waits for all that was started before it
+
+
+def meta_batches(training: Training) -> Generator[Episode]:
+    """The meta-batches of the iterations to come, each drawn while the one before it is learned from."""
+    first = training.iteration + 1
+    return ahead(
+        lambda index: draw_meta_batch(training.algorithm, training.data.train, training.settings, index),
+        range(first, training.iterations + 1),
+    )
+
+
+def draw_meta_batch(algorithm: Algorithm, split: Any, settings: dict[str, Any], index: int) -> Episode:
+    """The meta-batch of one iteration, which the seed and the iteration's number alone decide."""
+    seed, device, dtype = settings["seed"], device_of(algorithm), dtype_of(algorithm)
+    ways, shots, queries, tasks = (settings[name] for name in ("ways", "shots", "queries", "meta_batch"))
+    drawn = algorithm.draw(split, ways, shots, queries, tasks, stream(seed, "training", index), device)
+    drawn = augmented(drawn, settings.get("augmentation", "none"), stream(seed, "augmentation", index))
+    return in_dtype(drawn, dtype)
+
+
+def meta_update(training: Training, episodes: Episode) -> None:
+    """One step of Adam along the mean meta-gradient. What is measured stays on the device for a while, on a GPU.
+
+    Raises:
+        InputError: a loss or gradient that is not finite, here or in an iteration that is read with this one.
+    """
+    algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
+    training.optimizer.zero_grad()
+    algorithm.anneal(training.iteration / training.iterations)
+    drawn_from = default_draws(settings["seed"], "training draws", index, device_of(algorithm))
+    ways = algorithm.classes or settings["ways"]
+    with drawn_from, of_ways(ways):
+        losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
+    gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
+    measured = {"loss": losses.mean()}
+    if not episodes.query_y.is_floating_point():
+        measured["accuracy"] = accuracy(scores, episodes.query_y, ways).mean()
+    measured["gradient"] = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
+    training.unread.append((index, {name: value.double() for name, value in measured.items()}))
+    every = 1 if losses.device.type == "cpu" else READ_EVERY
+    if len(training.unread) == every:
+        read_figures(training)
+    for group in training.optimizer.param_groups:
+        group["lr"] = settings["meta_lr"] * SCHEDULES[settings["schedule"]](training.iteration / training.iterations)
+    training.optimizer.step()
+    training.iteration = index
+    if training.due:
+        read_figures(training)
+
+
+def read_figures(training: Training) -> None:
+    """Bring what was measured since the last time into the history, all in one transfer from the device."""
+    if not training.unread:
+        return
+    rows = torch.stack([torch.stack(list(values.values())) for _, values in training.unread]).tolist()
+    for (index, values), row in zip(training.unread, rows, strict=True):
+        line = dict(zip(values, row, strict=True))
+        finite = line.pop("gradient")
+        if not (math.isfinite(line["loss"]) and finite):
+            what = "meta-gradient" if math.isfinite(line["loss"]) else "loss"
+            raise InputError(
+                f"The {what} is not finite at iteration {index}; try a smaller meta_lr than "
+                f"{training.settings['meta_lr']:g} or a smaller inner lr. The last checkpoint is kept."
+            )
+        training.history.append({"iteration": index, **line})
+    training.unread.clear()

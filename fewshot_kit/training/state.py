@@ -1,0 +1,61 @@
+"""Where a training run stands, and what it gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import engines
+from ..algorithms import Algorithm
+
+
+@dataclasses.dataclass
+class Training:
+    """Where a run stands. Hooks are handed this, to read."""
+
+    algorithm: Algorithm
+    data: Any
+    optimizer: torch.optim.Optimizer
+    settings: dict[str, Any]  # the arguments of `meta_train` that define the run, and the engine that was chosen
+    choice: engines.Choice
+    iteration: int = 0  # meta-updates done
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
+    unread: list[tuple[int, dict[str, torch.Tensor]]] = dataclasses.field(default_factory=list)  # on the device yet
+    best: dict[str, Any] | None = None  # the best validation so far: iteration, measure, its mean, interval and loss
+    best_state: dict[str, Any] | None = None  # the algorithm's state then
+
+    @property
+    def iterations(self) -> int:
+        """Meta-updates asked for."""
+        return int(self.settings["iterations"])
+
+    @property
+    def meta_batch(self) -> int:
+        """Episodes per meta-update."""
+        return int(self.settings["meta_batch"])
+
+    @property
+    def due(self) -> bool:
+        """Whether this iteration ends with a validation and a checkpoint."""
+        return self.iteration % self.settings["validate_every"] == 0 or self.iteration == self.iterations
+
+    @property
+    def weights(self) -> str:
+        """Which weights count: the `"best"` by validation, or the `"last"` where there is no validation split."""
+        return "last" if self.best is None else "best"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """What `meta_train` gives back."""
+
+    iterations: int  # meta-updates done, those before a resume included
+    weights: str  # what the algorithm holds now: "best" by validation, or "last" without a validation split
+    best: dict[str, Any] | None  # the best validation: iteration, measure, its mean, interval and loss
+    history: list[dict[str, Any]] = dataclasses.field(repr=False)  # as in metrics.jsonl
+    run: Path | None
+    engine: str
+    seconds: float  # of this call
