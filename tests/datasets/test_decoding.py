@@ -114,7 +114,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path, kind: st
 import os, time
 from pathlib import Path
 import numpy as np
-from fewshot_kit.datasets import decoding
+from fewshot_kit.datasets.files import decoding
 
 def one(index):
     Path({str(tmp_path)!r}, f"{{os.getpid()}}.worker").touch()
@@ -151,7 +151,7 @@ def test_a_script_needs_no_guard_and_sees_no_warning(tmp_path: Path, kind: str) 
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
     script = tmp_path / "script.py"
     script.write_text(
-        f"from fewshot_kit.datasets import decoding, Transform, load_images\ndecoding.cores = lambda: 3\n"
+        f"from fewshot_kit.datasets import Transform, load_images\nfrom fewshot_kit.datasets.files import decoding\ndecoding.cores = lambda: 3\n"
         f"print(load_images({paths!r}, Transform(4)).shape)\n"
     )
     seen = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=True)
