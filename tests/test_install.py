@@ -82,5 +82,5 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     data = {"fewshot_kit/py.typed", "fewshot_kit/algorithms/measured.json"}
     data |= {str(path.relative_to(ROOT)) for path in (ROOT / "fewshot_kit" / "experiments" / "recipes").glob("*.yaml")}
     assert {name for name in held if ".dist-info/" not in name} == modules | data
-    assert "fewshot-kit = fewshot_kit.cli.parser:main" in scripts
+    assert "fewshot-kit = fewshot_kit.cli:main" in scripts
     assert any(name.endswith("licenses/LICENSE") for name in held)

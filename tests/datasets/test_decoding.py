@@ -151,8 +151,8 @@ def test_a_script_needs_no_guard_and_sees_no_warning(tmp_path: Path, kind: str) 
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
     script = tmp_path / "script.py"
     script.write_text(
-        f"from fewshot_kit.datasets import Transform, load_images\nfrom fewshot_kit.datasets.files import decoding\ndecoding.cores = lambda: 3\n"
-        f"print(load_images({paths!r}, Transform(4)).shape)\n"
+        "from fewshot_kit.datasets import Transform, load_images\nfrom fewshot_kit.datasets.files import decoding\n"
+        f"decoding.cores = lambda: 3\nprint(load_images({paths!r}, Transform(4)).shape)\n"
     )
     seen = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, check=True)
     assert seen.stdout == "torch.Size([200, 1, 4, 4])\n" and not seen.stderr
