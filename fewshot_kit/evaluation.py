@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from . import engines
-from .algorithms import Algorithm, FeatureHead
+from .algorithms import Algorithm
 from .algorithms.bases.task_check import check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
 from .episodes import Episode, stack, unstack
 from .errors import InputError
 from .features import embedded_by
-from .modules.modes import check_policy, kept_modes
+from .modules.modes import kept_modes
 from .modules.place import device_of, dtype_of, find_device
 from .ranges import check_counts, check_rate
 from .seeds import default_draws, stream
@@ -168,7 +168,7 @@ def evaluate(
         queries=queries,
         episodes=episodes,
         seed=seed,
-        batch_norm=getattr(algorithm, "batch_norm", None),
+        batch_norm=algorithm.batch_norm,
         split=str(split.name),
         transductive=algorithm.transductive,
         dirichlet=dirichlet,
@@ -243,11 +243,11 @@ def _chosen(algorithm: Algorithm, engine: str | engines.Choice, episode: Episode
 def _with_policy(algorithm: Algorithm, batch_norm: str | None) -> Algorithm:
     if batch_norm is None:
         return algorithm
-    if not hasattr(algorithm, "batch_norm"):
+    if algorithm.batch_norm is None:
         raise InputError(f"{type(algorithm).__name__} has no batch-norm policy; leave batch_norm='{batch_norm}' out.")
-    check_policy(algorithm.model, batch_norm)
     other = copy.copy(algorithm)  # shares the model; only the policy is its own
-    setattr(other, "batch_norm", batch_norm)  # noqa: B010  the protocol does not promise the attribute
+    other.batch_norm = batch_norm
+    other.check()
     return other
 
 
@@ -255,13 +255,15 @@ def _embedded_once(algorithm: Algorithm, split: Any, ways: int, examples: int) -
     """A head on a frozen network sees each image's embedding, computed once, where episodes would ask for more images
     than the split has: the same scores.
     """
-    if not isinstance(algorithm, FeatureHead) or not algorithm.embeds_alone:
+    found = algorithm.on_embeddings()
+    if found is None:
         return algorithm, split
     if not isinstance(split, Split) or split.rotations not in ("none", "classes") or len(split) > examples:
         return algorithm, split
     example, label = split[0]
     check_task(algorithm, example[None], torch.tensor([label]), ways)
-    return algorithm.on_embeddings(), embedded_by(algorithm, split, keep=False, normalised=True)
+    embed, head = found
+    return head, embedded_by(algorithm, embed, split)
 
 
 def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algorithm:

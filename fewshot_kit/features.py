@@ -71,18 +71,24 @@ def embed_split(
     Raises:
         InputError: random rotations; batch norm without stored statistics; examples that the model does not take.
     """
-    return embedded_by(_frozen(model, head, views), split, device=device, keep=keep)
+    frozen = _frozen(model, head, views, device)
+    return embedded_by(frozen, frozen.embed_alone, split, _key(frozen) if keep else None)
 
 
 def embedded_by(
-    head: FeatureHead,
-    split: Split,
-    *,
-    device: torch.device | str | None = None,
-    keep: bool = True,
-    normalised: bool = False,
+    module: nn.Module, embed: Callable[[Tensor], Tensor], split: Split, key: dict[str, Any] | None = None
 ) -> Split:
-    """As `embed_split`, by what embeds the examples of a head on features, and as the head normalises them if asked."""
+    """A split of images -> a split of what `embed` makes of them, in the same order, with the same classes.
+
+    Args:
+        module: whose device and dtype the images are given in.
+        embed: `[N, ...]` -> `[N, D]`, of each example by itself.
+        split: of images.
+        key: keep the embeddings on disk under this and what the images are.
+
+    Raises:
+        InputError: random rotations.
+    """
     if split.rotations not in ("none", "classes"):
         raise InputError(
             f"{split.name} draws its rotations anew for every episode (rotations='{split.rotations}'), so its features "
@@ -94,11 +100,11 @@ def embedded_by(
         rows = torch.arange(len(split))
         size, what = split.x[0].numel(), f"embedding {split.name}"
         reads = [functools.partial(_turned, split, turn) for turn in turns]
-        return torch.cat([_embed(head, rows, read, size, what, device) for read in reads]), []
+        return torch.cat([_embed(module, embed, rows, read, size, what) for read in reads]), []
 
-    x = make()[0] if not keep else cached("features", _key(head) | _key_of(split, len(turns)), make)[0]
+    x = make()[0] if key is None else cached("features", key | _key_of(split, len(turns)), make)[0]
     y = torch.cat([split.y + turn * (len(split.classes) // len(turns)) for turn in turns])
-    return Split(head.normalised(x.to(device_of(head))) if normalised else x, y, split.classes, split.name)
+    return Split(x, y, split.classes, split.name)
 
 
 def _turned(split: Split, turn: int, rows: Tensor) -> Tensor:
@@ -134,14 +140,14 @@ def embed_files(
             f"{type(model).__name__} does not say how it takes images; give transform=datasets.Transform(image_size)."
         )
     labels, paths = datasets.find_images(folder)
-    frozen = _frozen(model, head, views)
+    frozen = _frozen(model, head, views, device)
 
     def make() -> tuple[Tensor, list[str]]:
         def read(part: Tensor) -> Tensor:
             return how.scaled(datasets.load_images([paths[row] for row in part], how))
 
         size = how.channels * how.image_size**2
-        return _embed(frozen, torch.arange(len(paths)), read, size, f"embedding {folder}", device), []
+        return _embed(frozen, frozen.embed_alone, torch.arange(len(paths)), read, size, f"embedding {folder}"), []
 
     base = Path(folder).resolve()
     files = {"root": str(base), "files": fingerprint(paths, Path(folder)), "transform": dataclasses.asdict(how)}
@@ -176,37 +182,39 @@ def features(
     return embed_data(network, data, views=views)
 
 
-def _frozen(model: nn.Module, head: str | None, views: int) -> FeatureHead:
+def _frozen(model: nn.Module, head: str | None, views: int, device: torch.device | str | None) -> FeatureHead:
     bare = [name for name, layer in batch_norms(model).items() if layer.running_mean is None]
     if bare:
         raise InputError(
             f"The batch norm '{bare[0]}' of {type(model).__name__} keeps no running statistics, so that the "
             "features of an image depend on those beside it; make it with track_running_stats=True."
         )
-    return FeatureHead(model, head=head, batch_norm="running", views=views)
+    frozen = FeatureHead(model, head=head, batch_norm="running", views=views)
+    place = find_device(device) if device is not None else device_of(frozen)
+    return frozen if place == device_of(frozen) else copy.deepcopy(frozen).to(place)
 
 
 @torch.no_grad()
 def _embed(
-    head: FeatureHead,
+    module: nn.Module,
+    embed: Callable[[Tensor], Tensor],
     rows: Tensor,
     read: Callable[[Tensor], Tensor],
     size: int,
     what: str,
-    device: torch.device | str | None,
 ) -> Tensor:
     """Embeddings `[N, D]` of what `read` gives of parts of `rows`, in batches of bounded memory, on the CPU."""
     from tqdm import tqdm
 
-    place = find_device(device) if device is not None else device_of(head)
-    if place != device_of(head):
-        head = copy.deepcopy(head).to(place)
-    found = []
-    with kept_modes(head), tqdm(desc=what, total=len(rows), leave=False, delay=1, disable=None, unit=" images") as bar:
-        head.eval()
+    found, place, dtype = [], device_of(module), dtype_of(module)
+    with (
+        kept_modes(module),
+        tqdm(desc=what, total=len(rows), leave=False, delay=1, disable=None, unit=" images") as bar,
+    ):
+        module.eval()
         for part in rows.split(max(1, VALUES // max(1, size))):
             x = read(part).to(place)
-            found.append(head.embed_support(x.to(dtype_of(head)) if x.is_floating_point() else x)[0].cpu())
+            found.append(embed(x.to(dtype) if x.is_floating_point() else x).cpu())
             bar.update(len(part))
     return torch.cat(found)
 

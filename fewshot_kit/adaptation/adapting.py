@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import algorithms, models
-from ..algorithms import Algorithm, GradientBased, Metric
+from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..algorithms.bases.task_check import check_task
 from ..datasets import Transform
 from ..episodes import relabel
 from ..errors import InputError
-from ..modules.modes import usual_policy
+from ..modules.batch_norm import usual_policy
 from ..modules.place import device_of
 from ..options import options_of
 from ..runs.checkpoints import load, read_config
@@ -104,7 +104,7 @@ def adapt(
     else:
         name = "finetune" if algorithm == "auto" else algorithm
         made, state, why = _by_algorithm(model, name, options, x, y, len(classes or ()))
-        wanted = DESCENDED if isinstance(made, GradientBased) else FITTED
+        wanted = DESCENDED if made.descends else FITTED
     learner = Learner(made, state, classes, why=why, transform=transform, support=(x, y), expected=expected)
     warn_of_misfit(learner, x, y, wanted)
     return learner
@@ -158,10 +158,9 @@ def _by_algorithm(
     made = _make(name, model, options)
     check_task(made, x, y, ways)
     why = f"{type(made).__name__}, as asked"
-    searching = isinstance(made, GradientBased) and "lr" not in options and "lr" in options_of(type(made)).parameters
-    if not searching:
+    usual, known = made.lr, options_of(type(made)).parameters
+    if usual is None or not made.descends or "lr" in options or "lr" not in known:
         return made, _adapted(made, x, y), why
-    usual = made.lr
     tries: list[tuple[float, Algorithm, Any]] = []
     for power in range(LOWER + 1):
         one = made if power == 0 else _make(name, model, options | {"lr": usual / 10**power})
@@ -181,7 +180,7 @@ def _by_algorithm(
 
 def _make(name: str, model: nn.Module, options: dict[str, Any]) -> Any:
     factory = algorithms.get(name)
-    if isinstance(factory, type) and issubclass(factory, GradientBased | Metric) and "batch_norm" not in options:
+    if "batch_norm" in options_of(factory).parameters and "batch_norm" not in options:
         options = {"batch_norm": usual_policy(model), **options}
     with default_draws(0, "adapt"):  # an algorithm may have modules of its own
         return algorithms.create(name, model=copy.deepcopy(model), **options).eval()

@@ -14,8 +14,8 @@ from ..algorithms.bases.held_out import choose as least_lost
 from ..algorithms.bases.held_out import measurable
 from ..algorithms.bases.task_check import check_task
 from ..errors import InputError
+from ..modules.batch_norm import Statistics, never_trained, usual_policy
 from ..modules.heads import linear_head
-from ..modules.modes import Statistics, never_trained, usual_policy
 from ..seeds import default_draws
 from .expectation import Expected, of_scores
 

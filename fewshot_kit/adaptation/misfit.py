@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, GradientBased
+from ..algorithms import Algorithm
 from ..errors import InputError, MisfitWarning
 from ..modules.batching import in_batches
 from .learner import Learner
@@ -28,7 +28,7 @@ def check_finite(algorithm: Algorithm, state: Any) -> None:
     before = [name for name, p in algorithm.named_parameters() if p.is_floating_point() and not p.isfinite().all()]
     if before:
         raise InputError(f"The model's own '{before[0]}' is not finite before any adapting; check its weights.")
-    lr = f" (lr is {algorithm.lr:g})" if isinstance(algorithm, GradientBased) else ""
+    lr = f" (lr is {algorithm.lr:g})" if algorithm.lr is not None else ""
     raise InputError(
         f"Adapting with {type(algorithm).__name__} has led to values that are not finite in '{bad}'{lr}; lower lr, "
         "adapt in float32, or leave algorithm= out."
@@ -73,9 +73,8 @@ def warn_of_misfit(learner: Learner, x: Tensor, y: Tensor, wanted: float) -> Non
         )
     if fitted >= (wanted if learner.classes else 0.0):
         return
-    lr, steps = (getattr(learner.algorithm, name, None) for name in ("lr", "steps"))
-    descended = isinstance(lr, float) and isinstance(steps, int)
-    how = f" after {steps} step{'s' * (steps != 1)} at lr={lr:g}" if descended else ""
+    lr, steps = learner.algorithm.lr, learner.algorithm.steps
+    how = "" if lr is None or steps is None else f" after {steps} step{'s' * (steps != 1)} at lr={lr:g}"
     if learner.classes:
         right = round((fitted * (len(learner.classes) - 1) + 1) / len(learner.classes) * len(x))
         said = f"{right} of its own {len(x)} support examples right (chance is {len(x) / len(learner.classes):.0f})"

@@ -37,6 +37,9 @@ class AlphaTIM(TransductiveHead):
         steps: of the descent; the papers take 1,000 smaller ones.
     """
 
+    lr: float
+    steps: int
+
     def __init__(
         self,
         model: nn.Module,

@@ -84,13 +84,13 @@ class ANIL(SplitAtHead):
     def _features(self, x: Tensor, order: int) -> Tensor | None:
         """What enters the head, where the model ends with it."""
         with torch.set_grad_enabled(order == 2):
-            return head_call(self.model, self.head, lambda: self._run({}, dict(self.model.named_buffers()), x)[0])
+            return head_call(self.model, self.head, lambda: self.run({}, dict(self.model.named_buffers()), x)[0])
 
-    def _adapted(
+    def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
         if not self._closed_form:
-            return super()._adapted(x, y, parameters, buffers, order)
+            return super().descend(x, y, parameters, buffers, order)
         features = self._features(x, order)
         if features is None:
             raise InputError(

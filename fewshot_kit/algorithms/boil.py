@@ -86,9 +86,9 @@ class BOIL(SplitAtHead):
         head = self.model.get_submodule(self.head)
         beside = next(self.model.parameters())
         x = split.labelled(EXAMPLES, torch.Generator().manual_seed(0), beside.device)[0].to(beside.dtype)
-        with torch.no_grad(), self._adapting():
+        with torch.no_grad(), self.policy.on_support(self.model):
             buffers = dict(self.model.named_buffers())
-            features = head_call(self.model, self.head, lambda: self._run({}, buffers, x)[0])
+            features = head_call(self.model, self.head, lambda: self.run({}, buffers, x)[0])
             if features is None or not isinstance(head, nn.Linear):
                 raise InputError(
                     f"'{self.head}' of {type(self.model).__name__} is not linear or does not end it, as "

@@ -26,6 +26,8 @@ class CAVIA(GradientBased):
         film: name of the layer whose output is modulated; by default the last one with channels before the head.
     """
 
+    fixed = frozenset({"film"})
+
     def __init__(
         self,
         model: nn.Module,
@@ -52,6 +54,6 @@ class CAVIA(GradientBased):
         weight = self.modulation.weight
         return {"context": leaf(torch.zeros(weight.shape[1], device=weight.device, dtype=weight.dtype))}
 
-    def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+    def run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
         with modulated(self.model, self.film, self.modulation(parameters["context"])):
-            return super()._run({}, buffers, x)
+            return super().run({}, buffers, x)

@@ -29,6 +29,9 @@ class Cosine(FeatureHead):
         steps: of the descent.
     """
 
+    lr: float
+    steps: int
+
     def __init__(
         self, model: nn.Module, *, scale: float = 10.0, lr: float = 0.5, steps: int = 20, **options: Any
     ) -> None:

@@ -6,13 +6,13 @@ model to all tasks at once, without adaptation.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..episodes import Episode
-from ..modules.modes import running
 from ._registry import register
 from .bases.gradient_based import GradientBased
 from .bases.inner_loop import Rule, adam
@@ -40,6 +40,6 @@ class Finetune(GradientBased):
         x = torch.cat([episode.support_x, episode.query_x])
         y = torch.cat([episode.support_y, episode.query_y])
         buffers = dict(self.model.named_buffers())
-        with running(self.model, batch_statistics=self.batch_norm != "running"):
-            scores = self._run({}, buffers, x)[0]
+        with replace(self.policy, twice=False).on_support(self.model):
+            scores = self.run({}, buffers, x)[0]
         return self.criterion(scores, y), scores[len(episode.support_x) :]

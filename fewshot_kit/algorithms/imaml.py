@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..episodes import Episode
 from ..errors import InputError
-from ..modules.modes import running, twice_differentiable
+from ..modules.modes import twice_differentiable
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .bases.head_rate import HeadRate
@@ -57,7 +58,7 @@ class IMAML(HeadRate):
         if not (math.isfinite(self.damping) and self.damping >= 0):
             raise InputError(f"damping is {self.damping}; it must be 0 or a positive number.")
 
-    def _adapted(
+    def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
         """By the support loss with the proximal term."""
@@ -81,8 +82,7 @@ class IMAML(HeadRate):
             value = self.criterion(scores, episode.query_y)
             return value, (value, scores)
 
-        by_batch = self.batch_norm != "running"
-        with running(self.model, batch_statistics=by_batch), twice_differentiable(self.model):
+        with replace(self.policy, twice=False).on_support(self.model), twice_differentiable(self.model):
             plain = self.support_loss(episode.support_x, episode.support_y, 2)
             slopes, (value, scores) = torch.func.grad(query, has_aux=True)(there)
             slope = torch.func.grad(lambda p: plain(p, state["buffers"])[0])

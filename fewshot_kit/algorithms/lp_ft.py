@@ -36,22 +36,27 @@ class LPFT(Finetune):
         super().__init__(model, lr, steps=steps, **options)
         self.head: str = find_head(model, self.head)
 
+    def check(self) -> None:
+        """Raises `InputError` for options out of range, and a head that the model does not have."""
+        super().check()
+        self.head = find_head(self.model, self.head)
+
     @property
     def max_ways(self) -> None:
         """None: the head is made for the task."""
         return None
 
-    def _adapted(
+    def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
         if y.is_floating_point():
-            return super()._adapted(x, y, parameters, buffers, order)
-        return super()._adapted(x, y, parameters | self._probe(x, y, parameters, buffers), buffers, order)
+            return super().descend(x, y, parameters, buffers, order)
+        return super().descend(x, y, parameters | self._probe(x, y, parameters, buffers), buffers, order)
 
     def _probe(self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors) -> Tensors:
         weight, bias = (f"{self.head}.{kind}" for kind in ("weight", "bias"))
         with torch.no_grad():
-            features = head_call(self.model, self.head, lambda: self._run({}, buffers, x)[0])
+            features = head_call(self.model, self.head, lambda: self.run({}, buffers, x)[0])
             if features is None or weight not in parameters:
                 raise InputError(
                     f"LPFT replaces the head '{self.head}' of {type(self.model).__name__}, which must be linear, end "

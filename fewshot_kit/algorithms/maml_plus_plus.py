@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..episodes import Episode
 from ..errors import InputError
+from ..modules.batch_norm import Policy
 from ..modules.layers import batch_norms
-from ..modules.modes import by_the_batch
 from ..ranges import check_counts
 from ._registry import register
 from .bases.head_rate import HeadRate
@@ -123,19 +123,19 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """The weighted sum of the query losses, and the query scores after the last step `[Q, classes]`."""
-        steps = self._steps(episode.support_x, episode.support_y)
+        steps = self.trajectory(episode.support_x, episode.support_y)
         counted = min(len(self.importance), len(steps))
         passed = [buffers for _, buffers in steps[:-counted]]
         losses = []
         for adapted in steps[-counted:]:
-            scores, buffers = self._scored(self._state(adapted, episode.support_x), episode.query_x)
+            scores, buffers = self.answered(self.remembered(adapted, episode.support_x), episode.query_x)
             losses.append(self.criterion(scores, episode.query_y))
             passed.append(buffers)
         if self.training:
             self._store(passed)
         return (self.importance[-counted:] * torch.stack(losses)).sum(), scores
 
-    def _adapted(
+    def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
         """After each step; the parameters and buffers include those of batch norm there."""
@@ -149,16 +149,13 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
             found.append(({**parameters, **norms}, buffers))
         return found
 
-    def _stored_matter(self) -> bool:
-        return True
-
-    def _adapting(self) -> contextlib.AbstractContextManager[None]:
-        return by_the_batch(self.model, moving=self.training)
-
-    def _predicting(self) -> contextlib.AbstractContextManager[None]:
-        if self.training and self.batch_norm != "support":
-            return by_the_batch(self.model, moving=True)
-        return super()._predicting()
+    @property
+    def policy(self) -> Policy:
+        """In training every pass goes by its own batch, and moves the statistics of its step; later support sets do."""
+        found = super().policy
+        if not self.training:
+            return replace(found, support="batch")
+        return replace(found, support="moving", queries="support" if found.queries == "support" else "moving")
 
     def _store(self, passed: list[Tensors]) -> None:
         """Keep the running statistics that each step's passes have left; of steps that share a row, the last one's."""

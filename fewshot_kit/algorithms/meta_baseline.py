@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..modules.modes import usual_policy
+from ..modules.batch_norm import usual_policy
 from ..ranges import check_rate
 from ._registry import register
 from .bases.metric import Metric

@@ -40,6 +40,8 @@ class PTMAP(TransductiveHead):
         steps: of class means.
     """
 
+    steps: int
+
     def __init__(
         self,
         model: nn.Module,

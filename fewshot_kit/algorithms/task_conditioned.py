@@ -44,6 +44,8 @@ class TaskConditioned(Metric):
         InputError: as `Metric`; no linear head to tell the width or to regress by; an embedding that is too wide.
     """
 
+    fixed = frozenset({"head", "regression"})
+    regression = True  # or not: it is made for one kind of targets
     pairs: nn.Module | None  # encodes examples with their targets; None where classes are told apart
 
     def __init__(
@@ -71,6 +73,7 @@ class TaskConditioned(Metric):
             )
         beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
         place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
+        self.regression = regression
         if not regression:
             self.pairs, self.readout = None, _network(width, hidden, 1, place)
         elif head is not None:
@@ -78,15 +81,6 @@ class TaskConditioned(Metric):
         else:
             raise InputError(f"{type(model).__name__} has no linear head to regress by; end it with an nn.Linear.")
         self.film = nn.Linear(2 * hidden if regression else 4 * width, 2 * width, **place)
-
-    @property
-    def regression(self) -> bool:
-        """Whether the targets are floats."""
-        return self.pairs is not None
-
-    @regression.setter
-    def regression(self, value: bool) -> None:
-        raise InputError(f"TaskConditioned is made for one kind of targets; make another with regression={value}.")
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, class indices `[S]` or float targets `[S]` or `[S, values]` -> the task's state.

@@ -105,7 +105,7 @@ def _of_network(arguments: argparse.Namespace) -> Learner:
 def depends_on_the_batch(algorithm: Algorithm) -> bool:
     """Whether query images are normalised together, and the network would allow for another policy."""
     stored = [layer.running_mean is not None for layer in batch_norms(algorithm.model).values()]
-    return bool(stored) and all(stored) and getattr(algorithm, "batch_norm", None) == "transductive"
+    return bool(stored) and all(stored) and algorithm.batch_norm == "transductive"
 
 
 def _unused(arguments: argparse.Namespace, what: str, *names: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 
-from ..algorithms import Algorithm, GradientBased
+from ..algorithms import Algorithm
 from ..episodes import Episode, unstack
 from ..errors import InputError
-from ..modules.modes import running, twice_differentiable
+from ..modules.batch_norm import Policy, find_policy
+from ..modules.modes import twice_differentiable
 from .results import Result, combined, differentiated, trainable
 
 
@@ -18,25 +19,26 @@ def run(algorithm: Algorithm, episodes: Episode) -> Result:
         InputError: the algorithm has no `clone()`, or a batch-norm policy that the libraries do not know.
     """
     name = type(algorithm).__name__
-    if not isinstance(algorithm, GradientBased) or type(algorithm).clone is GradientBased.clone:
+    if type(algorithm).clone is Algorithm.clone or algorithm.steps is None:
         raise InputError(f"{name} has no reference implementation in learn2learn or higher; use engine='loop'.")
-    if algorithm.batch_norm == "support":
+    policy = find_policy(algorithm.batch_norm or "transductive")
+    if policy.queries == "support":
         raise InputError("learn2learn and higher know no batch_norm='support'; use engine='loop'.")
-    return combined([_one(algorithm, episode) for episode in unstack(episodes)])
+    return combined([_one(algorithm, policy, algorithm.steps, episode) for episode in unstack(episodes)])
 
 
-def _one(algorithm: GradientBased, episode: Episode) -> Result:
+def _one(algorithm: Algorithm, policy: Policy, steps: int, episode: Episode) -> Result:
     model = algorithm.model
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with (
-        running(model, batch_statistics=algorithm.batch_norm == "transductive"),
+        policy.on_support(model),
         twice_differentiable(model),
         warnings.catch_warnings(),
     ):
         # learn2learn looks at the .grad of a recurrent layer's clones, which are no leaves.
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         learner = algorithm.clone()
-        for _ in range(algorithm.steps):
+        for _ in range(steps):
             learner.adapt(algorithm.criterion(learner(episode.support_x), episode.support_y))
         scores = learner(episode.query_x)
     for buffer, before in buffers:  # learn2learn's clone shares the model's buffers and writes to them

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..algorithms import Algorithm, GradientBased
+from ..algorithms import Algorithm
 from ..episodes import Episode
 from ..errors import KitError, first_line
 from ..modules.modes import kept_modes
@@ -127,7 +127,7 @@ def _convolved(algorithm: Algorithm, episodes: Episode) -> int:
 
 
 def _adapts_convolutions(algorithm: Algorithm) -> bool:
-    return isinstance(algorithm, GradientBased) and adapted(algorithm.model, algorithm.adapts())
+    return adapted(algorithm.model, algorithm.adapts())
 
 
 def first_of(episodes: Episode, count: int) -> Episode:

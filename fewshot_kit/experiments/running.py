@@ -62,7 +62,7 @@ def make(config: TrainConfig, going_on: bool = False) -> tuple[Any, Algorithm]:
     with default_draws(config.seed, "algorithm"):  # for modules of its own
         algorithm = create(algorithms, config.algorithm, fitted | config.algorithm_options, model=model)
     if going_on and "batch_norm" not in config.algorithm_options:  # what it takes by itself may depend on the weights
-        setattr(algorithm, "batch_norm", read_config(config.folder()).get("batch_norm"))  # noqa: B010
+        algorithm.batch_norm = read_config(config.folder()).get("batch_norm")
     return data, algorithm
 
 

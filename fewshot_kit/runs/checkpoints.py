@@ -197,7 +197,7 @@ def _filled(
                 model = _make(models.create, config["model"], "model", path)
             algorithm = _make(algorithms.create, config["algorithm"], "algorithm", path, model=model)
         if config.get("batch_norm") is not None:
-            setattr(algorithm, "batch_norm", config["batch_norm"])  # noqa: B010  the protocol does not promise it
+            algorithm.batch_norm = config["batch_norm"]
     fill(algorithm, state, file)
     for name, parameter in algorithm.named_parameters():
         parameter.requires_grad_(name not in config.get("frozen", []))

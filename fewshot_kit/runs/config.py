@@ -61,7 +61,7 @@ def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | 
         "algorithm": _recipe(algorithm),
         "model": _recipe(algorithm.model),
         "frozen": [name for name, parameter in algorithm.named_parameters() if not parameter.requires_grad],
-        "batch_norm": getattr(algorithm, "batch_norm", None),
+        "batch_norm": algorithm.batch_norm,
     }
     if data is not None:
         splits = {name: getattr(data, name) for name in ("train", "validation", "test")}

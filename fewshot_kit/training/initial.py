@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, GradientBased
+from ..algorithms import Algorithm
 from ..errors import InputError
 from ..models.weights import read_weights
 from ..modules.heads import find_head
@@ -52,7 +52,7 @@ def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
         for name, tensor in fitting.items():
             own[name].copy_(tensor)
         for name, tensor in own.items():
-            if name.startswith(head) and name not in fitting and name.removeprefix("model.") in _adapting(algorithm):
+            if name.startswith(head) and name not in fitting and name.removeprefix("model.") in algorithm.adapts():
                 tensor.zero_()
     missing = [name for name in own if name not in fitting]
     algorithm.started(missing)
@@ -69,12 +69,8 @@ def _tensors(source: str | Path) -> dict[str, Any]:
     return {f"model.{name}": tensor for name, tensor in read_weights(path).items()}
 
 
-def _adapting(algorithm: Algorithm) -> set[str]:
-    return algorithm.adapts() if isinstance(algorithm, GradientBased) else set()
-
-
 def _head(algorithm: Algorithm) -> str:
     try:
-        return f"model.{find_head(algorithm.model, getattr(algorithm, 'head', None))}."
+        return f"model.{find_head(algorithm.model, algorithm.head)}."
     except InputError:
         return "model. "  # none: no name begins so

@@ -6,7 +6,6 @@ from torch.nn import functional as F
 from toy import noisy_net, points
 
 from fewshot_kit import adapt, algorithms, engines, models
-from fewshot_kit.algorithms.bases.replacing import with_options
 from fewshot_kit.episodes import Episode
 from fewshot_kit.errors import InputError
 
@@ -110,11 +109,6 @@ def test_every_relative_of_maml_begins_at_the_heads_own_rate(name):
     expected, found = (each.eval().adapt(X.double(), Y)["parameters"] for each in (maml, relative))
     for parameter in relative.adapts():
         assert torch.allclose(found[parameter], expected[parameter], atol=1e-12), parameter
-
-
-def test_a_learned_head_lr_is_set_once():
-    with pytest.raises(InputError, match="MetaSGD has learned its rates; head_lr is where they started"):
-        with_options(algorithms.create("meta_sgd", model=noisy_net(), head_lr=0.1), head_lr=0.2)
 
 
 def test_a_learned_rule_has_no_head_lr():

@@ -230,9 +230,3 @@ def test_what_cannot_be():
     assert str(caught.value) == "steps is 0; it must be a whole number of at least 1."
     with pytest.raises(InputError, match="The inner loop's lr is -1; it must be a positive number."):
         make(lr=-1)
-    algorithm = make()
-    assert algorithm.lr == 0.1
-    with pytest.raises(InputError) as caught:
-        algorithm.lr = 0.5
-    said = "MAMLPlusPlus has learned its rates; lr is where they started, and cannot be replaced now."
-    assert str(caught.value) == said

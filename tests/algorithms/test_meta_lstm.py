@@ -203,11 +203,3 @@ def test_frozen_parameters_stay():
 def test_options_out_of_range(options, said):
     with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
         algorithms.create("meta_lstm", model=network(), **options)
-
-
-def test_what_is_learned_is_not_overwritten():
-    algorithm = algorithms.create("meta_lstm", model=network(), lr=0.3)
-    assert algorithm.lr == 0.3
-    said = "MetaLSTM has learned its rates; lr is where they started, and cannot be replaced now."
-    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
-        algorithm.lr = 0.1

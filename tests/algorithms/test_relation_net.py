@@ -198,7 +198,7 @@ def test_every_engine_gives_the_same(policy):
 def test_other_options_of_an_algorithm_that_is_made():
     relation_net = make(models.create("conv4", hidden=6, image_size=28, seed=0).double())
     assert adapt(relation_net, (images(3, 28), list("abc")), maps="blocks.2").state["sums"].shape == (3, 6, 4, 4)
-    with pytest.raises(InputError, match="RelationNet has no option 'hidden'"):
+    with pytest.raises(InputError, match="RelationNet is made with its hidden, which cannot be replaced later"):
         adapt(relation_net, (images(3, 28), list("abc")), hidden=3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
+from ...modules.batch_norm import find_policy, usual_policy
 from ...modules.layers import batch_norms
-from ...modules.modes import usual_policy
 from .held_out import by_folds
 from .metric import Metric
-from .protocol import State
+from .protocol import Algorithm, State
 from .views import COUNTS, views_of
 
 
@@ -29,7 +30,7 @@ class FeatureHead(Metric):
         model: as in `Metric`; `nn.Identity()` where the examples are features already.
         head: as in `Metric`.
         batch_norm: as in `Metric`; by default the stored statistics, or those of the support set where a network's
-            stored ones were never moved (`modes.usual_policy`).
+            stored ones were never moved (`modules.batch_norm.usual_policy`).
         views: average an image's embedding over 1, 2 (mirrored) or 10 (and four corners of each) views, of support and
             query alike, which takes as many times longer. Of the support set alone it gave nothing when tried.
         criterion: `(scores, targets) -> scalar`; by default cross-entropy.
@@ -53,23 +54,25 @@ class FeatureHead(Metric):
         if self.views not in COUNTS:
             raise InputError(f"views is {self.views!r}; it must be one of {', '.join(map(str, COUNTS))}.")
 
-    @property
-    def embeds_alone(self) -> bool:
-        """Whether the embedding of an example depends on nothing but itself."""
-        return self.batch_norm == "running" or not batch_norms(self.model)
-
-    def on_embeddings(self) -> FeatureHead:
-        """The same head for examples that are normalised embeddings already."""
+    def on_embeddings(self) -> tuple[Callable[[Tensor], Tensor], Algorithm] | None:
+        """Normalised embeddings, and the head for them; None where batch norm looks at a whole batch."""
+        if find_policy(self.batch_norm).queries != "stored" and batch_norms(self.model):
+            return None
         other = copy.copy(self)
         other._modules = self._modules | {"model": nn.Identity()}
         other.views, other._given = 1, True
-        return other
+        return lambda x: self.normalised(self.embed_alone(x)), other
+
+    def embed_alone(self, x: Tensor) -> Tensor:
+        """Examples `[N, ...]` -> embeddings `[N, D]`, not normalised."""
+        return self.embed_support(x)[0]
 
     def _features(self, embedded: Tensor) -> Tensor:
         return embedded if self._given else self.normalised(embedded)
 
-    def _embed(self, x: Tensor, alone: bool) -> Tensor:
-        seen = [super(FeatureHead, self)._embed(view, alone) for view in views_of(x, self.views)]
+    def embed(self, x: Tensor) -> Tensor:
+        """Examples `[N, ...]` -> embeddings `[N, D]`, the mean over the views."""
+        seen = [super(FeatureHead, self).embed(view) for view in views_of(x, self.views)]
         embedded = seen[0] if len(seen) == 1 else torch.stack(seen).mean(0)
         return embedded.float() if embedded.dtype in (torch.float16, torch.bfloat16) else embedded  # to solve with
 

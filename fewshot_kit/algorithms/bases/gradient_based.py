@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,17 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...errors import InputError
+from ...modules.batch_norm import Policy, find_policy
 from ...modules.heads import find_head, linear_head
 from ...modules.layers import batch_norms, layers
-from ...modules.modes import (
-    by_the_batch,
-    check_policy,
-    collected,
-    looks_at_the_batch,
-    normalised_by,
-    running,
-    twice_differentiable,
-)
+from ...modules.modes import twice_differentiable
 from .class_means import start_of_head
 from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
 from .protocol import Algorithm, Criterion
@@ -53,8 +46,12 @@ class GradientBased(Algorithm):
         InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
     """
 
+    descends = True
+    keeps_head = True
     takes_rules = True  # whether `optimizer` may name its update rule; not where it has one of its own
-    keeps_head = True  # whether the model's own outputs are the scores, so that they limit the classes
+    lr: float
+    steps: int
+    batch_norm: str
 
     def __init__(
         self,
@@ -71,12 +68,10 @@ class GradientBased(Algorithm):
     ) -> None:
         super().__init__(model, criterion)
         self.lr, self.first_order, self.steps, self.optimizer = lr, first_order, steps, optimizer
-        self.head = find_head(model, head) if head is not None else None
-        self.class_means, self.batch_norm = class_means, batch_norm
-        self.check()
+        self.head, self.class_means, self.batch_norm = head, class_means, batch_norm
 
     def check(self) -> None:
-        """Raises `InputError` for options out of range; to be called again when one was replaced."""
+        """Raises `InputError` for options out of range, and a head that the model does not have."""
         if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
             raise InputError(f"The inner loop's lr is {self.lr!r}; it must be a positive number.")
         if not isinstance(self.steps, int) or self.steps < 0:
@@ -85,7 +80,14 @@ class GradientBased(Algorithm):
             raise InputError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(RULES)}.")
         if self.optimizer != "sgd" and not self.takes_rules:
             raise InputError(f"{type(self).__name__} has a rule of its own; leave optimizer={self.optimizer!r} out.")
-        check_policy(self.model, self.batch_norm)
+        if self.head is not None:
+            find_head(self.model, self.head)
+        self.policy.check(self.model)
+
+    @property
+    def policy(self) -> Policy:
+        """How batch norm runs; what a subclass overrides to have it run otherwise."""
+        return find_policy(self.batch_norm, twice=True)
 
     @property
     def max_ways(self) -> int | None:
@@ -96,7 +98,7 @@ class GradientBased(Algorithm):
     @property
     def together(self) -> bool:
         """Where batch norm takes its statistics from the queries."""
-        return self.transductive or looks_at_the_batch(self.model, self.batch_norm)
+        return self.transductive or self.policy.together(self.model)
 
     def adapts(self) -> set[str]:
         """Names of the parameters that the inner loop changes."""
@@ -119,18 +121,17 @@ class GradientBased(Algorithm):
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
                 return GradientBased.adapt(self, x.clone(), y.clone())
-        return self._state(self._steps(x, y)[-1], x)
+        return self.remembered(self.trajectory(x, y)[-1], x)
 
-    def _steps(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
-        """What `_adapted` finds from the start of a task and the model's own buffers."""
-        differentiable = torch.is_grad_enabled()
-        unread = (
-            set() if self._stored_matter() else {id(b) for m in batch_norms(self.model).values() for b in m.buffers()}
-        )
+    def trajectory(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
+        """What `descend` finds from the start of a task and the model's own buffers."""
+        differentiable, normalising = torch.is_grad_enabled(), batch_norms(self.model).values()
+        # Statistics that no pass looks at are not copied for every task.
+        unread = set() if self.policy.reads_stored else {id(buffer) for m in normalising for buffer in m.buffers()}
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
         order = 0 if not differentiable else 1 if self.first_order else 2
-        with torch.enable_grad(), self._adapting(), twice_differentiable(self.model):
-            return self._adapted(x, y, self.start(x, y, buffers, order), buffers, order)
+        with torch.enable_grad(), self.policy.on_support(self.model), twice_differentiable(self.model):
+            return self.descend(x, y, self.start(x, y, buffers, order), buffers, order)
 
     def start(self, x: Tensor, y: Tensor, buffers: Tensors, order: int) -> Tensors:
         """What the inner loop of a task starts from, by name: `initial`, with the head of its own where it has one."""
@@ -139,43 +140,36 @@ class GradientBased(Algorithm):
             return parameters
         with torch.set_grad_enabled(order > 0):
             name = find_head(self.model, self.head)
-            head = start_of_head(self.model, name, parameters, lambda: self._run({}, buffers, x)[0], y)
+            head = start_of_head(self.model, name, parameters, lambda: self.run({}, buffers, x)[0], y)
         # Views, since the head comes from the same body: the slope of a step must not go through where it came from.
         own = {part: p.view_as(p) for part, p in parameters.items()}
         return own | {part: variable(p) for part, p in head.items()}
 
-    def _stored_matter(self) -> bool:
-        """Whether a task reads or writes batch norm's running statistics; otherwise it is spared copies of them."""
-        return self.batch_norm == "running"
-
-    def _adapting(self) -> contextlib.AbstractContextManager[None]:
-        """How batch norm runs on a support set."""
-        if self.batch_norm == "running":
-            return running(self.model, batch_statistics=False)
-        return by_the_batch(self.model)
-
-    def _predicting(self) -> contextlib.AbstractContextManager[None]:
-        """How batch norm runs on queries, but for the policy `support`, which puts its own results in their place."""
-        if self.batch_norm == "transductive":
-            return by_the_batch(self.model)
-        return running(self.model, batch_statistics=False)
-
-    def _adapted(
+    def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
-        """Adapted parameters and buffers: of the last step, and in front of it of as many as a subclass has use for."""
+        """The inner loop: adapted parameters and buffers after the last step, and before them those of earlier steps.
+
+        A subclass overrides it where the loop itself is another. Batch norm is set for a support set.
+
+        Args:
+            x, y: support set `[S, ...]`, `[S]`.
+            parameters, buffers: what it starts from, by name.
+            order: as in `inner_loop`.
+        """
         loss = self.support_loss(x, y, order)
         return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
 
-    def _state(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
-        """What a task that has adapted to the support images `x` is remembered by."""
+    def remembered(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
+        """What a task that has adapted to the support images `x` is remembered by: its state."""
         parameters, buffers = adapted
         if not torch.is_grad_enabled():
             parameters = {name: p.detach() for name, p in parameters.items()}
         state: dict[str, Any] = {"parameters": parameters, "buffers": {n: b.detach() for n, b in buffers.items()}}
-        if self.batch_norm == "support":
-            with running(self.model, batch_statistics=True), collected(self.model) as state["statistics"]:
-                self._run(parameters, buffers, x)
+        policy = replace(self.policy, twice=False)
+        if policy.queries == "support":
+            with policy.on_support(self.model), policy.kept(self.model) as state["statistics"]:
+                self.run(parameters, buffers, x)
         return state
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
@@ -186,25 +180,25 @@ class GradientBased(Algorithm):
         """
 
         def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
-            scores, buffers = self._run(parameters, buffers, x)
+            scores, buffers = self.run(parameters, buffers, x)
             return self.criterion(scores, y), buffers
 
         return loss
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""
-        return self._scored(state, x)[0]
+        return self.answered(state, x)[0]
 
-    def _scored(self, state: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensors]:
-        """The scores, and the buffers after the forward pass."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._predicting())
-            stack.enter_context(twice_differentiable(self.model))
-            if self.batch_norm == "support":
-                stack.enter_context(normalised_by(self.model, state["statistics"]))
-            return self._run(state["parameters"], state["buffers"], x)
+    def answered(self, state: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensors]:
+        """Query set `[Q, ...]` -> the scores, and the buffers after the forward pass."""
+        with self.policy.on_queries(self.model, state.get("statistics", {})), twice_differentiable(self.model):
+            return self.run(state["parameters"], state["buffers"], x)
 
-    def _run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+    def run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
+        """The model's scores `[N, classes]` with other parameters and buffers, by name, and the buffers after it.
+
+        A subclass overrides it where what adapts is no parameter of the model.
+        """
         # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         given = {**parameters, **buffers}
@@ -230,7 +224,3 @@ class GradientBased(Algorithm):
                 f"learn2learn's and higher's learners take plain steps, and optimizer is {self.optimizer!r}; use "
                 "adapt(x, y) and predict(state, x), or optimizer='sgd'."
             )
-
-    def clone(self) -> Any:
-        """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""
-        raise InputError(f"{type(self).__name__} has no learner of its own; use adapt(x, y) and predict(state, x).")

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from ...episodes import Episode
 from ...errors import InputError
+from ...modules.batch_norm import Policy, Source
 from ...modules.heads import linear_head
 from ...modules.layers import batch_norms
-from ...modules.modes import running
 from ...ranges import check_counts
 from .feature_head import FeatureHead
 
@@ -35,6 +35,8 @@ class LearnsClasses(FeatureHead):
         InputError: counts below 1, a share out of range; classes to learn without a linear head that says how many
             features there are.
     """
+
+    fixed = FeatureHead.fixed | {"classes"}
 
     def __init__(
         self,
@@ -96,7 +98,8 @@ class LearnsClasses(FeatureHead):
         """The smoothed criterion of a labelled batch, and its scores `[batch, classes]`."""
         if self.classes is None:
             return super().loss(episode)
-        with running(self.model, batch_statistics=True, moving=self.training):
+        source: Source = "moving" if self.training else "batch"
+        with Policy("classes", source, source).on_queries(self.model, {}):
             scores = self.classify(self.model(episode.query_x).flatten(1))
         plain = self.criterion(scores, episode.query_y)
         return (1 - self.smoothing) * plain - self.smoothing * F.log_softmax(scores, -1).mean(), scores

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 
 from torch import Tensor, nn
 
+from ...modules.batch_norm import Policy, Statistics, find_policy
 from ...modules.batching import in_batches
 from ...modules.heads import without_head
 from ...modules.layers import batch_norms
-from ...modules.modes import Statistics, check_policy, collected, looks_at_the_batch, normalised_by, running
 from .protocol import Algorithm, Criterion
 
 
@@ -29,6 +29,7 @@ class Metric(Algorithm):
         InputError: an unknown policy or head.
     """
 
+    fixed = frozenset({"head"})
     regression = False
     moves = True  # whether training moves the stored statistics, where `batch_norm` is `running`
 
@@ -41,47 +42,41 @@ class Metric(Algorithm):
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__(without_head(model, head), criterion)
-        self.batch_norm = batch_norm
-        self.check()
+        self.batch_norm: str = batch_norm
 
     def check(self) -> None:
-        """Raises `InputError` for options out of range; to be called again when one was replaced."""
-        check_policy(self.model, self.batch_norm)
+        """Raises `InputError` for a policy that there is not, or that the model cannot follow."""
+        self.policy.check(self.model)
+
+    @property
+    def policy(self) -> Policy:
+        """How batch norm runs; what a subclass overrides to have it run otherwise."""
+        found = find_policy(self.batch_norm)
+        moving = found.support == "stored" and self.training and self.moves
+        return replace(found, support="moving", queries="moving") if moving else found
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Examples `[N, ...]` -> embeddings `[N, D]`, with batch norm as it is set at the moment.
+
+        What a subclass overrides to see its examples otherwise; `embed_support` and `embed_query` set batch norm.
+        """
+        return self._run(x) if batch_norms(self.model) and self.policy.queries != "stored" else in_batches(self._run, x)
+
+    def _run(self, x: Tensor) -> Tensor:
+        embedded: Tensor = self.model(x).flatten(1)
+        return embedded
 
     def embed_support(self, x: Tensor) -> tuple[Tensor, Statistics]:
         """Support set `[S, ...]` -> embeddings `[S, D]`, and the batch-norm statistics that queries are to use."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._normalising(self.batch_norm != "running"))
-            statistics = stack.enter_context(collected(self.model)) if self.batch_norm == "support" else {}
-            return self._embed(x, self._alone), statistics
+        with self.policy.on_support(self.model), self.policy.kept(self.model) as statistics:
+            return self.embed(x), statistics
 
     def embed_query(self, x: Tensor, statistics: Statistics) -> Tensor:
         """Query set `[Q, ...]` -> embeddings `[Q, D]`."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self._normalising(self.batch_norm == "transductive"))
-            if self.batch_norm == "support":
-                stack.enter_context(normalised_by(self.model, statistics))
-            # The hooks that put a support set's statistics in place count the calls of each layer: one batch for all.
-            return self._embed(x, self._alone)
-
-    @property
-    def _alone(self) -> bool:
-        """Whether batch norm takes an example by itself."""
-        return self.batch_norm == "running" and not (self.training and self.moves)
-
-    def _normalising(self, batch_statistics: bool) -> contextlib.AbstractContextManager[None]:
-        if self.batch_norm == "running" and self.training and self.moves:
-            return running(self.model, batch_statistics=True, moving=True)
-        return running(self.model, batch_statistics=batch_statistics)
-
-    def _embed(self, x: Tensor, alone: bool) -> Tensor:
-        def run(part: Tensor) -> Tensor:
-            embedded: Tensor = self.model(part).flatten(1)
-            return embedded
-
-        return in_batches(run, x) if alone or not batch_norms(self.model) else run(x)
+        with self.policy.on_queries(self.model, statistics):
+            return self.embed(x)
 
     @property
     def together(self) -> bool:
         """Also where batch norm takes its statistics from the queries."""
-        return self.transductive or looks_at_the_batch(self.model, self.batch_norm)
+        return self.transductive or self.policy.together(self.model)

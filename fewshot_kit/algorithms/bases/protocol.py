@@ -1,7 +1,9 @@
-"""The protocol that every algorithm follows."""
+"""The protocol that every algorithm follows: all that trainer, evaluator, `adapt` and engines ask of one."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...episodes import Episode
+from ...errors import InputError
 from .held_out import by_folds
 
 # What was learned of one task: a tensor, or any nesting of dicts, lists and tuples of tensors.
@@ -24,6 +27,27 @@ def default_criterion(scores: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(scores, targets)
 
 
+def _checked(init: Callable[..., None]) -> Callable[..., None]:
+    """An `__init__` after which, where it is the outermost one, the options are checked."""
+
+    @functools.wraps(init)
+    def made(self: Algorithm, *args: Any, **kwargs: Any) -> None:
+        outermost = type(self).__init__ is made
+        try:
+            init(self, *args, **kwargs)
+        except InputError:
+            raise
+        except Exception:
+            if outermost:  # what broke it may be an option out of range, of which `check` has a sentence
+                with contextlib.suppress(AttributeError):
+                    self.check()
+            raise
+        if outermost:
+            self.check()
+
+    return made
+
+
 class Algorithm(nn.Module):
     """Holds what is learned across tasks, and nothing of any one task.
 
@@ -36,15 +60,33 @@ class Algorithm(nn.Module):
     """
 
     recipe: dict[str, Any] | None = None  # how a registry made it; None for an object made by hand
-    regression = True  # whether it can learn float targets; class labels it always can
+    fixed: frozenset[str] = frozenset()  # options that it is made with and that cannot be replaced later
     shaped_by: frozenset[str] = frozenset()  # options that its parameters' shapes follow, when it is made
+    regression = True  # whether it can learn float targets; class labels it always can
     transductive = False  # whether its method itself looks at all queries of a task together
+    descends = False  # whether adapting trains on the support set, in `steps` at `lr`: then it is expected to fit it
+    keeps_head = False  # whether the model's own outputs are the scores, so that they limit the classes
     classes: int | None = None  # training classes that `loss` tells apart, where `draw` gives labelled batches
+    batch_norm: str | None = None  # name of its batch-norm policy, where it has one
+    head: str | None = None  # name of the model's head; None for the last `nn.Linear`
+    lr: float | None = None  # rate of its inner loop, where it has one
+    steps: int | None = None  # of its inner loop
 
+    @_checked
     def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion or default_criterion
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", _checked(vars(cls)["__init__"]))  # noqa: B010  mypy forbids the assignment
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range. Called once after the outermost `__init__`, and again after
+        options were replaced. Nothing to do, by default.
+        """
 
     def adapt(self, x: Tensor, y: Tensor) -> State:
         """Support set `[S, ...]`, `[S]` -> what was learned of this task."""
@@ -87,11 +129,31 @@ class Algorithm(nn.Module):
         episodes: Episode = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
         return episodes
 
+    def adapts(self) -> set[str]:
+        """Names of the model's parameters that the inner loop changes: none, by default."""
+        return set()
+
+    @property
+    def max_ways(self) -> int | None:
+        """How many classes it can tell apart; None where that is not limited."""
+        return None
+
+    @property
+    def together(self) -> bool:
+        """Whether the scores of a query depend on the other queries, so that they cannot be asked for one by one."""
+        return self.transductive
+
     def held_out(self, x: Tensor, y: Tensor) -> Tensor:
         """Support set `[S, ...]`, class indices `[S]` -> scores `[S, classes]`, each by what was learned without that
         example's fold; 0 where a class has no other example.
         """
         return by_folds(lambda x, y, held: self.predict(self.adapt(x, y), held), x, y)
+
+    def on_embeddings(self) -> tuple[Callable[[Tensor], Tensor], Algorithm] | None:
+        """How it embeds each example by itself, `[N, ...]` -> `[N, D]`, and the same algorithm for examples that are
+        embedded so already; None where it does not. An evaluation then embeds every image once.
+        """
+        return None
 
     def begin(self, split: Any, iterations: int) -> None:
         """Called once, before the first meta-update, with the training split and how many meta-updates are to come.
@@ -106,11 +168,6 @@ class Algorithm(nn.Module):
         Nothing to do, by default. What was copied from the network when the algorithm was made is to be copied again.
         """
 
-    @property
-    def together(self) -> bool:
-        """Whether the scores of a query depend on the other queries, so that they cannot be asked for one by one."""
-        return self.transductive
-
     def anneal(self, progress: float) -> None:
         """Called before every meta-update with the fraction of training done, 0 to 1; nothing to do, by default.
 
@@ -120,6 +177,10 @@ class Algorithm(nn.Module):
     def figures(self) -> dict[str, float]:
         """What is worth writing down of the algorithm itself at each validation; nothing, unless it says so."""
         return {}
+
+    def clone(self) -> Any:
+        """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""
+        raise InputError(f"{type(self).__name__} has no learner of its own; use adapt(x, y) and predict(state, x).")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.model(*args, **kwargs)

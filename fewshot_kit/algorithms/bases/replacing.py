@@ -6,8 +6,7 @@ from typing import Any
 
 from ...errors import InputError, closest
 from ...options import options_of
-from .. import Algorithm, GradientBased
-from .metric import Metric
+from .. import Algorithm
 
 
 def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
@@ -18,13 +17,17 @@ def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
     """
     known = [name for name in options_of(type(algorithm)).parameters if name != "model"]
     for name, value in options.items():
-        if name not in known or not hasattr(algorithm, name):
+        if name not in known:
             raise InputError(
                 f"{type(algorithm).__name__} has no option '{name}'.{closest(name, known)} It has {', '.join(known)}."
             )
+        if name in algorithm.fixed or not hasattr(algorithm, name):
+            raise InputError(
+                f"{type(algorithm).__name__} is made with its {name}, which cannot be replaced later; make another "
+                f"with {name}={value!r}."
+            )
         setattr(algorithm, name, value)
-    if isinstance(algorithm, GradientBased | Metric):
-        algorithm.check()
+    algorithm.check()
     said = {name: value for name, value in options.items() if name not in algorithm.shaped_by}
     if algorithm.recipe is not None and said:
         algorithm.recipe = algorithm.recipe | {"options": algorithm.recipe["options"] | said}

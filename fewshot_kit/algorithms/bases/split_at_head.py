@@ -18,6 +18,11 @@ class SplitAtHead(GradientBased):
         super().__init__(model, lr, first_order, **options)
         self.head: str = find_head(model, self.head)
 
+    def check(self) -> None:
+        """Raises `InputError` for options out of range, and a head that the model does not have."""
+        super().check()
+        self.head = find_head(self.model, self.head)
+
     def head_parameters(self) -> set[str]:
         """Names of the head's parameters."""
         return parameters_inside(self.model, self.head)

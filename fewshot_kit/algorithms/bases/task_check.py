@@ -12,15 +12,14 @@ from ...errors import InputError, first_line
 from ...modules.modes import kept_modes
 from ...modules.place import device_of
 from ...seeds import kept_random
-from .. import Algorithm, GradientBased
+from .. import Algorithm
 from .protocol import default_criterion
 
 
 def check_ways(algorithm: Algorithm, ways: int) -> None:
     """Raises `InputError` where the model's head cannot tell `ways` classes apart."""
-    outputs = getattr(algorithm, "max_ways", None)
-    if outputs is not None:
-        _enough_outputs(algorithm, ways, outputs)
+    if algorithm.max_ways is not None:
+        _enough_outputs(algorithm, ways, algorithm.max_ways)
 
 
 def _enough_outputs(algorithm: Algorithm, ways: int, outputs: int) -> None:
@@ -63,9 +62,9 @@ def check_task(algorithm: Algorithm, x: Tensor, y: Tensor, ways: int) -> None:
             scores = torch.func.functional_call(algorithm, buffers, (x,))
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             raise InputError(_misfit(algorithm.model, x, error)) from error
-    if isinstance(algorithm, GradientBased):  # the others have the model without its head
-        if not regression and algorithm.keeps_head:  # without a linear head, only its scores tell
-            _enough_outputs(algorithm, ways, scores.shape[-1])
+    if not regression and algorithm.keeps_head:  # without a linear head, only its scores tell
+        _enough_outputs(algorithm, ways, scores.shape[-1])
+    if algorithm.descends:  # the others have the model without its head
         _check_criterion(algorithm, scores, y)
 
 
