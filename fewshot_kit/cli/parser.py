@@ -16,6 +16,7 @@ from .. import __version__
 from ..errors import InputError, KitError, closest
 from . import adapt_command, commands
 from .flags import add_flags, number, one_by_one, whole
+from .plugins import add_plugin_flag, load_plugins
 
 POLICIES = "transductive, support or running (default: the run's)"
 
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(run_command=run, parser=added)
         added.add_argument("--json", action="store_true", help="print one JSON object, for programs")
         added.add_argument("--quiet", action="store_true", help="the result only: no bars, notices and warnings")
+        add_plugin_flag(added)
         return added
 
     train = command("train", commands.train, "Meta-train an algorithm, then test it on unseen classes.")
@@ -147,6 +149,7 @@ def _run(argv: Sequence[str]) -> int:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         stack.enter_context(_plain_warnings())
+        load_plugins(arguments.plugin)
         return int(arguments.run_command(arguments))
 
 

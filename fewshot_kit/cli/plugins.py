@@ -1,0 +1,57 @@
+"""`--plugin FILE.py`: what a local script registers, for one command."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import InputError, KitError, first_line
+
+
+def add_plugin_flag(parser: argparse.ArgumentParser) -> None:
+    """`--plugin FILE`, which may be given several times."""
+    parser.add_argument(
+        "--plugin",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="run this Python file first, for the models, algorithms and data sets that it registers",
+    )
+
+
+def load_plugins(files: Sequence[str]) -> None:
+    """Run each file once, as a module of its own.
+
+    Raises:
+        InputError: no such file, or one that fails; its line is named.
+    """
+    for file in files:
+        path = Path(file).resolve()
+        name = f"fewshot_kit_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        if name in sys.modules:
+            continue
+        found = importlib.util.spec_from_file_location(name, path) if path.suffix == ".py" and path.is_file() else None
+        if found is None or found.loader is None:
+            raise InputError(f"--plugin {file} is no Python file; give the path of one, such as mine.py.")
+        module = importlib.util.module_from_spec(found)
+        sys.modules[name] = module  # before it runs, as for any import: its classes look themselves up there
+        try:
+            found.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            raise InputError(f"--plugin {file} fails{_where(error, path)} ({_said(error)}); mend it first.") from error
+
+
+def _where(error: BaseException, path: Path) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    lines = lines or ([error.lineno] if isinstance(error, SyntaxError) else [])
+    return f" in line {lines[-1]}" if lines else ""
+
+
+def _said(error: BaseException) -> str:
+    return first_line(error) if isinstance(error, KitError) else f"{type(error).__name__}: {first_line(error)}"

@@ -1,0 +1,57 @@
+"""What trainer and evaluator rely on in a data set."""
+
+from __future__ import annotations
+
+import torch
+
+from ..datasets import Data, Split
+from ..episodes import Episode
+from ..seeds import kept_random
+
+
+def check_dataset(data: Data, ways: int = 2, shots: int = 1, queries: int = 1) -> None:
+    """What trainer and evaluator rely on in a data set of classes.
+
+    Args:
+        data: a data set with the splits `train`, `validation` (or None) and `test`.
+        ways, shots, queries: of the episodes that are drawn.
+
+    Raises:
+        AssertionError: the first promise that is not kept.
+        InputError: what a split refuses, such as too few images of a class.
+    """
+    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
+    there = {name: split for name, split in splits.items() if split is not None}
+    assert {"train", "test"} <= set(there), f"{data.name} lacks a training or a test split."
+    seen: dict[str, str] = {}
+    for name, split in there.items():
+        for each in split.classes:
+            assert each not in seen, f"The class {each!r} is in {seen[each]} and in {name}: splits share no class."
+            seen[each] = name
+        with kept_random(torch.device("cpu")):
+            _check_split(split, ways, shots, queries)
+
+
+def _check_split(split: Split, ways: int, shots: int, queries: int) -> None:
+    random = torch.get_rng_state()
+
+    def drawn(seed: int) -> Episode:
+        return split.episodes(ways, shots, queries, 3, generator=torch.Generator().manual_seed(seed))
+
+    first, again, other = drawn(0), drawn(0), drawn(1)
+    assert torch.equal(random, torch.get_rng_state()), f"{split.name} draws from the global RNG, not the generator."
+    shapes = [list(tensor.shape[:2]) for tensor in first]
+    expected = [[3, ways * shots]] * 2 + [[3, ways * queries]] * 2
+    assert shapes == expected, f"Episodes of {split.name} have the shapes {shapes}; they must be {expected}."
+    assert list(first.support_x.shape[2:]) == list(split.example_shape), f"{split.name} has another example_shape."
+    assert all(map(torch.equal, first, again)), f"The same generator draws other episodes of {split.name}."
+    assert not all(map(torch.equal, first, other)), f"Every generator draws the same episodes of {split.name}."
+    for number, (labels, each) in enumerate(((first.support_y, shots), (first.query_y, queries))):
+        counts = [row.bincount(minlength=ways).tolist() for row in labels]
+        what = ("support", "query")[number]
+        assert counts == [[each] * ways] * 3, (
+            f"The {what} labels of {split.name} are not {each} of each of 0 to {ways - 1}."
+        )
+    assert not (first.support_x.flatten(2)[:, :, None] == first.query_x.flatten(2)[:, None]).all(-1).any(), (
+        f"A support example of {split.name} is among the queries of its episode."
+    )
