@@ -61,12 +61,11 @@ def test_train_evaluate_and_list_with_ones_own(cli, tmp_path, mine):
 
 
 def test_a_run_of_a_plugin_without_it(cli, tmp_path, mine, monkeypatch):
-    cli.good(
-        f"train --plugin {mine} --algorithm plug-nearest --model mlp {GLYPHS} {BUDGET} --ways 3 --run {tmp_path / 'run'}"
-    )
+    run = tmp_path / "run"
+    cli.good(f"train --plugin {mine} --algorithm plug-nearest --model mlp {GLYPHS} {BUDGET} --ways 3 --run {run}")
     registry = algorithms.register.__self__
     monkeypatch.delitem(registry._factories, "plug-nearest")
-    assert "Unknown algorithm 'plug-nearest'" in cli.refused(f"evaluate {tmp_path / 'run'}")
+    assert "Unknown algorithm 'plug-nearest'" in cli.refused(f"evaluate {run}")
 
 
 @pytest.mark.parametrize(
