@@ -13,7 +13,7 @@ from ..modules.heads import linear_head
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .bases.metric import Metric
-from .bases.task_classes import class_count
+from .bases.task_classes import members
 
 
 @register("matching_net")
@@ -68,8 +68,7 @@ class MatchingNet(Metric):
         if self.forwards is not None and self.backwards is not None:
             ahead, behind = _states(self.forwards, embedded), _states(self.backwards, embedded.flip(0)).flip(0)
             embedded = embedded + ahead + behind
-        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
-        return {"embedded": embedded, "members": members, "statistics": statistics}
+        return {"embedded": embedded, "members": members(y).to(embedded.dtype), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> log-probabilities `[Q, classes]`."""

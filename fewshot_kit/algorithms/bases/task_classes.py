@@ -32,6 +32,9 @@ def class_count(y: Tensor) -> int:
     return int(y.max()) + 1
 
 
-def one_hot(y: Tensor) -> Tensor:
-    """Class indices `[S]` -> `[S, classes]` of 0 and 1, also inside `vmap`."""
+def members(y: Tensor) -> Tensor:
+    """Class indices `[S]` -> `[S, classes]` of 0 and 1 in int64: which example is in which class, also inside `vmap`.
+
+    `F.one_hot` looks at the values for the number of classes, which `vmap` refuses.
+    """
     return F.one_hot(y, class_count(y))
