@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..modules.heads import linear_head
+from ..modules.lstm import lstm_cell
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .bases.metric import Metric
@@ -92,11 +93,8 @@ def _states(cell: nn.LSTMCell, sequence: Tensor) -> Tensor:
 
 
 def _step(cell: nn.LSTMCell, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of the cell by plain operators: PyTorch's fused one does not vectorise over tasks."""
     gates = F.linear(x, cell.weight_ih, cell.bias_ih) + F.linear(hidden, cell.weight_hh, cell.bias_hh)
-    take, keep, new, show = gates.chunk(4, 1)
-    memory = torch.sigmoid(keep) * memory + torch.sigmoid(take) * torch.tanh(new)
-    return torch.sigmoid(show) * torch.tanh(memory), memory
+    return lstm_cell(gates, memory)
 
 
 def _read(cell: nn.LSTMCell, query: Tensor, support: Tensor, reads: int) -> Tensor:
