@@ -16,7 +16,6 @@ import argparse
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fewshot_kit import Algorithm, adapt, algorithms, datasets, evaluate, meta_train, models
 
@@ -27,8 +26,8 @@ class NearestMean(Algorithm):
 
     def adapt(self, x: Tensor, y: Tensor) -> Tensor:
         """Support set -> class means `[classes, features]`: all that was learned of the task, so it is returned."""
-        members = F.one_hot(y).to(x.dtype)
-        return members.T @ self.model(x) / members.sum(0)[:, None]
+        within = algorithms.members(y).to(x.dtype)  # as F.one_hot, but for all tasks at once, too
+        return within.T @ self.model(x) / within.sum(0)[:, None]
 
     def predict(self, state: Tensor, x: Tensor) -> Tensor:
         embedded = self.model(x)

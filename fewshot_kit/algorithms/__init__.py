@@ -6,9 +6,11 @@ from .anil import ANIL
 from .baseline import Baseline, BaselinePlusPlus
 from .bases.feature_head import FeatureHead
 from .bases.gradient_based import GradientBased
+from .bases.inner_loop import leaf
 from .bases.linear_head import LinearHead
 from .bases.metric import Metric
 from .bases.protocol import Algorithm
+from .bases.task_classes import members
 from .bd_cspn import BDCSPN
 from .boil import BOIL
 from .cavia import CAVIA
@@ -77,7 +79,9 @@ __all__ = [
     "TaskConditioned",
     "create",
     "get",
+    "leaf",
     "measured",
+    "members",
     "names",
     "register",
     "suggest",

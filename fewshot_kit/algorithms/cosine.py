@@ -12,7 +12,7 @@ from ._registry import register
 from .bases.class_means import class_means
 from .bases.feature_head import FeatureHead
 from .bases.inner_loop import descended, sgd
-from .bases.task_classes import one_hot
+from .bases.task_classes import members
 
 
 @register("cosine")
@@ -46,12 +46,12 @@ class Cosine(FeatureHead):
 
     def fit(self, features: Tensor, y: Tensor) -> Tensor:
         """Support embeddings `[S, D]`, `[S]` -> weight vectors `[classes, D]`."""
-        members = one_hot(y).to(features.dtype)
-        return descended(self._loss, class_means(features, y), (features, members), sgd(self.lr), self.steps)
+        constants = (features, members(y).to(features.dtype))
+        return descended(self._loss, class_means(features, y), constants, sgd(self.lr), self.steps)
 
     def score(self, fitted: Tensor, features: Tensor) -> Tensor:
         """Query embeddings `[Q, D]` -> scores `[Q, classes]`."""
         return self.scale * features @ F.normalize(fitted, dim=-1).T
 
-    def _loss(self, weights: Tensor, features: Tensor, members: Tensor) -> Tensor:
-        return -(members * self.score(weights, features).log_softmax(-1)).sum(-1).mean()
+    def _loss(self, weights: Tensor, features: Tensor, within: Tensor) -> Tensor:
+        return -(within * self.score(weights, features).log_softmax(-1)).sum(-1).mean()

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..modules.heads import linear_head
+from ..modules.lstm import lstm_cell
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .bases.metric import Metric
-from .bases.task_classes import class_count
+from .bases.task_classes import members
 
 
 @register("matching_net")
@@ -68,8 +69,7 @@ class MatchingNet(Metric):
         if self.forwards is not None and self.backwards is not None:
             ahead, behind = _states(self.forwards, embedded), _states(self.backwards, embedded.flip(0)).flip(0)
             embedded = embedded + ahead + behind
-        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
-        return {"embedded": embedded, "members": members, "statistics": statistics}
+        return {"embedded": embedded, "members": members(y).to(embedded.dtype), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> log-probabilities `[Q, classes]`."""
@@ -93,11 +93,8 @@ def _states(cell: nn.LSTMCell, sequence: Tensor) -> Tensor:
 
 
 def _step(cell: nn.LSTMCell, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of the cell by plain operators: PyTorch's fused one does not vectorise over tasks."""
     gates = F.linear(x, cell.weight_ih, cell.bias_ih) + F.linear(hidden, cell.weight_hh, cell.bias_hh)
-    take, keep, new, show = gates.chunk(4, 1)
-    memory = torch.sigmoid(keep) * memory + torch.sigmoid(take) * torch.tanh(new)
-    return torch.sigmoid(show) * torch.tanh(memory), memory
+    return lstm_cell(gates, memory)
 
 
 def _read(cell: nn.LSTMCell, query: Tensor, support: Tensor, reads: int) -> Tensor:

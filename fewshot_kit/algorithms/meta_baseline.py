@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from ..modules.batch_norm import usual_policy
 from ..ranges import check_rate
 from ._registry import register
+from .bases.class_means import class_means
 from .bases.metric import Metric
-from .bases.task_classes import class_count
 
 
 @register("meta_baseline")
@@ -40,9 +40,7 @@ class MetaBaseline(Metric):
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"means", "statistics"}`."""
         embedded, statistics = self.embed_support(x)
-        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
-        means = members.T @ embedded / members.sum(0)[:, None]
-        return {"means": F.normalize(means, dim=-1), "statistics": statistics}
+        return {"means": F.normalize(class_means(embedded, y), dim=-1), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""

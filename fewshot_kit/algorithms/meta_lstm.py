@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..modules.lstm import lstm_cell
 from ..ranges import check_counts
 from ._registry import register
 from .bases.inner_loop import Rule, Tensors
@@ -85,15 +86,13 @@ class MetaLSTM(LearnedRate):
             return parameters, memory
         theta = torch.cat([p.flatten() for p in parameters.values()])
         slope = torch.cat([gradients[name].flatten() for name in parameters])
-        # By plain operators, since PyTorch's cell does not vectorise over tasks; parameters run along the last
-        # dimension, which leaves every gate contiguous, and the loss, the same for all of them, is part of the bias.
+        # Parameters run along the last dimension, which leaves every gate contiguous, and the loss, the same for all of
+        # them, is part of the bias.
         first, (hidden, cell, gates) = self.first, memory
         bias = first.bias_ih + first.bias_hh + first.weight_ih[:, 2:] @ preprocessed(loss)
         weight = torch.cat([first.weight_ih[:, :2], first.weight_hh], 1)
         sums = torch.addmm(bias[:, None], weight, torch.cat([preprocessed(slope), hidden]))
-        take, keep, new, show = sums.chunk(4)
-        cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
-        hidden = torch.sigmoid(show) * torch.tanh(cell)
+        hidden, cell = lstm_cell(sums, cell, 0)
         of_hidden, of_theta, of_gates = self.gates.weight.split([len(hidden), 1, 1], 1)
         sums = torch.addmm(self.gates.bias[:, None], of_hidden, hidden) + of_theta * theta + of_gates * gates
         gates = torch.sigmoid(sums)

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ..ranges import check_rate
 from ._registry import register
+from .bases.class_means import class_means
 from .bases.metric import Metric
-from .bases.task_classes import class_count
 
 
 @register("nearest_centroid")
@@ -41,8 +41,7 @@ class NearestCentroid(Metric):
         """Support set `[S, ...]`, `[S]` -> `{"mean", "centroids", "statistics"}`."""
         embedded, statistics = self.embed_support(x)
         mean = embedded.mean(0)
-        members = F.one_hot(y, class_count(y)).to(embedded.dtype)
-        centroids = members.T @ F.normalize(embedded - mean) / members.sum(0)[:, None]
+        centroids = class_means(F.normalize(embedded - mean), y)
         return {"mean": mean, "centroids": centroids, "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:

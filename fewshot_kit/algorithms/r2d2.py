@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import InputError
 from ._registry import register
 from .bases.metric import Metric
-from .bases.task_classes import class_count
+from .bases.task_classes import members
 
 
 def ridge(x: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
@@ -52,7 +51,7 @@ class R2D2(Metric):
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`: S unknowns a class, however large D is."""
         embedded, statistics = self.embed_support(x)
-        targets = F.one_hot(y, class_count(y)).to(embedded.dtype)
+        targets = members(y).to(embedded.dtype)
         return {"weights": ridge(embedded, targets, self.log_penalty.exp()), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:

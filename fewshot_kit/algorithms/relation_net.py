@@ -18,7 +18,7 @@ from ..ranges import check_counts
 from ._registry import register
 from .bases.metric import Metric
 from .bases.protocol import Criterion
-from .bases.task_classes import class_count
+from .bases.task_classes import members
 
 
 def relation_error(scores: Tensor, targets: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ class RelationNet(Metric):
         with last_maps(self.model, self.maps) as seen:
             embedded, statistics = self.embed_support(x)
         features = self._compared(embedded, seen)
-        members = F.one_hot(y, class_count(y)).to(features.dtype)
-        sums = (members.T @ features.flatten(1)).unflatten(1, features.shape[1:])
+        within = members(y).to(features.dtype)
+        sums = (within.T @ features.flatten(1)).unflatten(1, features.shape[1:])
         return {"sums": sums, "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..errors import InputError
 from ..modules.heads import linear_head
 from ..ranges import check_counts
 from ._registry import register
 from .bases.metric import Metric
-from .bases.task_classes import class_count
+from .bases.task_classes import members
 
 EPSILON = 1e-6  # added to a variance: its root has a slope where it is 0, as that of one example is
 MOST = 2**28  # weights of the map from a task to its scales and shifts: a gigabyte, and Adam's moments are two more
@@ -95,7 +94,7 @@ class TaskConditioned(Metric):
         whole = mean_and_deviation(codes, torch.ones_like(codes[:, :1]))
         if self.pairs is not None:
             return {"embedding": whole, "statistics": statistics}
-        classes = mean_and_deviation(codes, F.one_hot(y, class_count(y)).to(codes.dtype))
+        classes = mean_and_deviation(codes, members(y).to(codes.dtype))
         return {"embedding": torch.cat([classes, whole.expand_as(classes)], 1), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
@@ -122,11 +121,11 @@ class TaskConditioned(Metric):
             )
 
 
-def mean_and_deviation(codes: Tensor, members: Tensor) -> Tensor:
+def mean_and_deviation(codes: Tensor, within: Tensor) -> Tensor:
     """Codes `[S, D]`, a 1 for the set of each `[S, sets]` -> mean and standard deviation by set `[sets, 2 D]`."""
-    counts = members.sum(0)[:, None]
-    mean = members.T @ codes / counts
-    variance = members.T @ (codes - members @ mean).square() / counts
+    counts = within.sum(0)[:, None]
+    mean = within.T @ codes / counts
+    variance = within.T @ (codes - within @ mean).square() / counts
     return torch.cat([mean, (variance + EPSILON).sqrt()], 1)
 
 

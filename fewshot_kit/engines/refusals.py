@@ -1,14 +1,18 @@
-"""What a model does that an engine cannot run, in one sentence that names the operator and the module."""
+"""What a model or an algorithm does that an engine cannot run, in one sentence that names the operator and where it is:
+the module of the model, or the line of an algorithm that is not of this package."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import linecache
 import re
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +24,33 @@ from ..errors import InputError, first_line
 # Beginnings of what PyTorch says of an operator that has one derivative, or none.
 ONCE = ("derivative for aten::", "the derivative for", "trying to differentiate twice")
 SLOW = "There is a performance drop because we have not yet implemented the batching rule"
+
+
+class Known(NamedTuple):
+    """What people write in their algorithms that `vmap` refuses."""
+
+    said: str  # in PyTorch's error
+    called: str
+    remedy: str
+
+
+CLASSES = "use fewshot_kit.algorithms.members(y) for the classes of a task"
+SLOPE = "use torch.func.grad"
+KNOWN = (
+    Known("data-dependent", "control flow that depends on values", CLASSES),
+    Known("explicit positive num_classes", "one_hot", CLASSES),
+    Known("calling .item()", "item()", CLASSES),
+    Known("boolean mask", "indexing by a mask", CLASSES),
+    Known("output dynamic shape", "a size that depends on values", CLASSES),
+    Known("data pointer of Tensor", "a list or array of values", CLASSES),
+    Known(
+        "call Tensor.requires_grad_()",
+        "requires_grad_()",
+        "use fewshot_kit.algorithms.leaf(tensor), and torch.func.grad for its gradient",
+    ),
+    Known("does not require grad", "a gradient by autograd", SLOPE),
+    Known("backward() called inside", "backward()", SLOPE),
+)
 
 
 class Refused(InputError):
@@ -49,8 +80,12 @@ def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[
             raise Refused(reason, f"{reason}; take first_order=True, or another layer in its place.") from error
         if engine != "vmap":
             raise
-        reason = f"{_operator(error)} in {_module(algorithm, error)} does not vectorise"
-        raise Refused(reason, f"The engine 'vmap' cannot run this: {reason}; take engine='loop'.") from error
+        module, line, known = _module(algorithm, error), _line(error), _known(error)
+        reason = f"{_operator(error)} in {module or line or type(algorithm).__name__} does not vectorise"
+        remedied = known is not None and line is not None and module is None  # for the author of the algorithm
+        reason = f"{reason}: {known.remedy}" if known and remedied else reason
+        instead = ", or take" if remedied else "; take"
+        raise Refused(reason, f"The engine 'vmap' cannot run this: {reason}{instead} engine='loop'.") from error
 
 
 def _operator(error: BaseException) -> str:
@@ -58,8 +93,8 @@ def _operator(error: BaseException) -> str:
     named = re.search(r"aten::\w+", str(error))
     if named:
         return named.group()
-    if "data-dependent" in str(error):
-        return "control flow that depends on values"
+    if known := _known(error):
+        return known.called
     if "once_differentiable" in str(error):
         return "a function of its own"
     calls = [re.search(r"(?:_VF|torch|F|functional)\.(\w+)\(", frame.line or "") for frame in _frames(error)]
@@ -67,16 +102,35 @@ def _operator(error: BaseException) -> str:
     return found[-1] if found else f"an operator ({first_line(error)})"
 
 
+def _known(error: BaseException) -> Known | None:
+    return next((known for known in KNOWN if known.said in str(error)), None)
+
+
 def _frames(error: BaseException) -> traceback.StackSummary:
     return traceback.extract_tb(error.__traceback__)
 
 
-def _module(algorithm: Algorithm, error: BaseException) -> str:
+def _module(algorithm: Algorithm, error: BaseException) -> str | None:
     """The innermost module of the model that was running."""
     names = {id(module): name for name, module in algorithm.model.named_modules()}
     inside = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     running = [module for module in inside if isinstance(module, nn.Module) and id(module) in names]
-    return _named(names[id(running[-1])], running[-1]) if running else type(algorithm).__name__
+    return _named(names[id(running[-1])], running[-1]) if running else None
+
+
+def _line(error: BaseException) -> str | None:
+    """The innermost line of Python that is neither of this package nor of PyTorch's or Python's own."""
+    ours = {__name__.split(".")[0], "torch", *sys.stdlib_module_names}
+    frames = [
+        (frame.f_code.co_filename, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).split(".")[0] not in ours
+    ]
+    if not frames:
+        return None
+    file, number = frames[-1]
+    text = linecache.getline(file, number).strip()
+    return f"{Path(file).name}:{number}" + (f" (`{text}`)" if text else "")
 
 
 def _named(name: str, module: nn.Module) -> str:

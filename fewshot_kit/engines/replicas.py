@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Iterator
+from types import MethodType
 from typing import Any
 
 import torch
@@ -58,5 +60,5 @@ def _looks(algorithm: Algorithm) -> Iterator[Any]:
                 yield from value.values()
             elif isinstance(value, list | tuple | set):
                 yield from value
-            else:
-                yield value
+            else:  # a method of the algorithm's own would keep the algorithm; of one object there is one weak reference
+                yield weakref.ref(value) if isinstance(value, MethodType) else value

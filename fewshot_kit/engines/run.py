@@ -8,6 +8,7 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from .choice import Choice
+from .remembered import remembered
 from .results import trainable
 from .selection import choose
 
@@ -28,7 +29,7 @@ def meta_backward(
         algorithm: what is meta-trained.
         episodes: T episodes, with a leading T.
         engine: `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or what `choose` gave. `"auto"` measures on
-            this meta-batch, every time it is called: in a loop of your own, call `choose` once and hand on its result.
+            this meta-batch and remembers for the next ones of the same shapes to the same algorithm (`remembered`).
         chunk: episodes at a time, for `"vmap"`.
         workers: threads, for `"loop"` and `"vmap"`.
 
@@ -38,7 +39,12 @@ def meta_backward(
     Raises:
         InputError: what `choose` refuses, or a model that the engine cannot run or differentiate twice.
     """
-    choice = engine if isinstance(engine, Choice) else choose(algorithm, episodes, engine, chunk, workers)
+    if isinstance(engine, Choice):
+        choice = engine
+    elif engine == "auto":
+        choice = remembered(algorithm, episodes, chunk, workers)
+    else:
+        choice = choose(algorithm, episodes, engine, chunk, workers)
     result = choice.run(algorithm, episodes)
     for parameter, total in zip(trainable(algorithm), result.gradients, strict=True):
         if total is not None:

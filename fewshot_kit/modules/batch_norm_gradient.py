@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .private import inside_transform
+
 _forward, _backward = torch.ops.aten.native_batch_norm, torch.ops.aten.native_batch_norm_backward
 
 
@@ -29,7 +31,7 @@ def by_its_batch(layer: _BatchNorm, x: Tensor) -> Tensor:
     stored = (layer.running_mean, layer.running_var) if layer.track_running_stats else (None, None)
     momentum = 0.1 if layer.momentum is None else layer.momentum  # the mean of all batches would need their count
     images = x.dim() > 2 and x.device.type == "cpu" and layer.affine and x.dtype == layer.weight.dtype
-    transformed = torch._C._are_functorch_transforms_active()
+    transformed = inside_transform()
     # Small inputs are served better by the operators as they are; those write to a buffer of every task, too.
     if not images or not torch.is_grad_enabled() or (transformed and stored[0] is not None):
         return F.batch_norm(x, *stored, layer.weight, layer.bias, True, momentum, layer.eps)

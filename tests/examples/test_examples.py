@@ -91,7 +91,7 @@ def test_the_own_algorithm_by_hand(monkeypatch):
     nearest = algorithms.create("nearest-mean", model=models.create("mlp", inputs=784, ways=8, seed=0))
     attributes = set(vars(nearest))
     episodes = datasets.create("glyphs", classes=20).train.episodes(4, 2, 3, meta_batch=2)
-    losses, scores = engines.meta_backward(nearest, episodes, engine="loop")
+    losses, scores = engines.meta_backward(nearest, episodes, engine="vmap")
     assert losses.shape == (2,) and losses.isfinite().all() and scores.shape == (2, 12, 4)
     # Scores are unmoved by the last bias: it shifts means and queries alike.
     assert all(p.grad.any() for name, p in nearest.named_parameters() if name != "model.head.bias")

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from ...errors import InputError
 from ...modules.heads import head_call
 from .inner_loop import Tensors
-from .task_classes import one_hot
+from .task_classes import members
 
 ABSENT = -1e4  # the score of a class without an example, which leaves no probability to it
 
 
 def class_means(features: Tensor, y: Tensor) -> Tensor:
     """Features `[S, D]`, class indices `[S]` -> their mean for every class `[classes, D]`."""
-    members = one_hot(y).to(features.dtype)
-    return members.T @ features / members.sum(0)[:, None]
+    within = members(y).to(features.dtype)
+    return within.T @ features / within.sum(0)[:, None]
 
 
 def class_means_head(features: Tensor, y: Tensor, outputs: int) -> tuple[Tensor, Tensor]:

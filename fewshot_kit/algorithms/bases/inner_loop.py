@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ...modules.private import inside_transform
+
 Tensors = dict[str, Tensor]
 # (adapting parameters, buffers) -> (loss, buffers after the forward pass)
 Loss = Callable[[Tensors, Tensors], tuple[Tensor, Tensors]]
@@ -99,7 +101,7 @@ def descended(
     if torch.is_inference_mode_enabled():
         with torch.inference_mode(False), torch.no_grad():
             return descended(loss, weights.clone(), tuple(each.clone() for each in constants), rule, steps)
-    wanted = _transformed() or any(each.requires_grad for each in (weights, *constants))
+    wanted = inside_transform() or any(each.requires_grad for each in (weights, *constants))
     order = 2 if torch.is_grad_enabled() and wanted else 0
     weights = leaf(weights) if order == 0 else variable(weights)
     with torch.enable_grad():
@@ -118,7 +120,7 @@ def _gradients(
     loss: Loss, parameters: Tensors, buffers: Tensors, create_graph: bool
 ) -> tuple[Tensors, Tensor, Tensors]:
     """The slopes, constants without `create_graph`, the loss as a constant, and the buffers after it."""
-    if _transformed():
+    if inside_transform():
 
         def valued(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
             value, buffers = loss(parameters, buffers)
@@ -135,16 +137,11 @@ def _gradients(
     return dict(zip(parameters, found, strict=True)), value.detach(), buffers
 
 
-def _transformed() -> bool:
-    """Whether `vmap` is at work: `autograd.grad` fails there, and elsewhere it is a tenth faster than `func.grad`."""
-    return torch._C._are_functorch_transforms_active()
-
-
 def leaf(parameter: Tensor) -> Tensor:
     """The same values, as something to differentiate with respect to."""
-    return parameter.detach() if _transformed() else parameter.detach().requires_grad_()
+    return parameter.detach() if inside_transform() else parameter.detach().requires_grad_()
 
 
 def variable(tensor: Tensor) -> Tensor:
     """The tensor, as a leaf where nothing is differentiated through it so far: autograd knows no others."""
-    return tensor if _transformed() or tensor.requires_grad else leaf(tensor)
+    return tensor if inside_transform() or tensor.requires_grad else leaf(tensor)

@@ -16,7 +16,7 @@ from ...errors import InputError
 from ...ranges import check_rate
 from .feature_head import FeatureHead
 from .held_out import choose, class_balance, fold_weights, measurable
-from .task_classes import class_count, one_hot
+from .task_classes import class_count, members
 
 TOGETHER = 300  # examples, up to which all folds and penalties are solved for at once: 25 matrices of S x S
 
@@ -94,7 +94,7 @@ class LinearHead(FeatureHead):
     def fit(self, features: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Support embeddings `[S, D]`, `[S]` -> `{"weights", "bias", "penalty", "temperature"}`."""
         penalty, temperature, _ = self._search(features, y)
-        targets = one_hot(y).to(features.dtype)
+        targets = members(y).to(features.dtype)
         weights = class_balance(y, features.new_ones(len(y)))
         centre, coefficients, offset, _ = self.solve(features @ features.mT, targets, weights, penalty)
         mean = centre @ features
@@ -123,7 +123,7 @@ class LinearHead(FeatureHead):
         kept = fold_weights(y, classes).to(features.dtype)  # [folds, S]
         weights = class_balance(y, kept).expand(len(tried), *kept.shape)
         with torch.no_grad():  # which penalty is best has no derivative
-            kernel, targets = features @ features.mT, one_hot(y).to(features.dtype)
+            kernel, targets = features @ features.mT, members(y).to(features.dtype)
             if len(y) <= TOGETHER:
                 fitted = self.solve(kernel, targets, weights, penalties[:, None].expand(-1, len(kept)))[3]
             else:

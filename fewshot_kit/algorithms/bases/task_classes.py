@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ...modules.private import unbatched
 
 _ways: ContextVar[int | None] = ContextVar("ways", default=None)
 
@@ -27,11 +28,12 @@ def class_count(y: Tensor) -> int:
     """How many classes the indices `y` name; within `vmap`, the largest number over its tasks."""
     if (ways := _ways.get()) is not None:
         return ways
-    while torch._C._functorch.is_batchedtensor(y):  # a number of outputs cannot differ from task to task
-        y = torch._C._functorch.get_unwrapped(y)
-    return int(y.max()) + 1
+    return int(unbatched(y).max()) + 1
 
 
-def one_hot(y: Tensor) -> Tensor:
-    """Class indices `[S]` -> `[S, classes]` of 0 and 1, also inside `vmap`."""
+def members(y: Tensor) -> Tensor:
+    """Class indices `[S]` -> `[S, classes]` of 0 and 1 in int64: which example is in which class, also inside `vmap`.
+
+    `F.one_hot` looks at the values for the number of classes, which `vmap` refuses.
+    """
     return F.one_hot(y, class_count(y))

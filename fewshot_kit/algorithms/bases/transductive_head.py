@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .feature_head import FeatureHead
-from .task_classes import one_hot
+from .task_classes import members
 
 
 class TransductiveHead(FeatureHead):
@@ -15,7 +15,7 @@ class TransductiveHead(FeatureHead):
 
     def fit(self, features: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Support embeddings `[S, D]`, `[S]` -> `{"features" [S, D], "members" [S, classes]}`."""
-        return {"features": features, "members": one_hot(y).to(features.dtype)}
+        return {"features": features, "members": members(y).to(features.dtype)}
 
 
 def weighted_means(weights: Tensor, features: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...modules.lstm import lstm_cell
 from .memory import access, blank
 
 STRENGTH = 10.0  # where the key strengths start: cosines alone leave a softmax over 128 rows nearly flat
@@ -34,7 +35,7 @@ class Controller(nn.Module):
     def __init__(self, inputs: int, ways: int, width: int, reads: int, hidden: int, place: dict[str, Any]) -> None:
         super().__init__()
         self.inputs, self.ways, self.width, self.reads = inputs, ways, width, reads
-        # One matrix for all that an LSTM's gates see; PyTorch's own cell does not vectorise over tasks.
+        # One matrix for all that an LSTM's gates see.
         self.lstm = nn.Linear(inputs + ways + reads * width + hidden, 4 * hidden, **place)
         self.keys = nn.Linear(hidden, reads * width, **place)
         self.content = nn.Linear(hidden + ways, reads * width, **place)
@@ -90,9 +91,7 @@ class Controller(nn.Module):
         """
         label = F.pad(label, (0, self.ways - label.shape[1])).expand(len(x), -1)
         past = [state[name].expand(len(x), -1) for name in ("read", "hidden")]
-        take, keep, new, show = self.lstm(torch.cat([x, label, *past], 1)).chunk(4, 1)
-        cell = torch.sigmoid(keep) * state["cell"] + torch.sigmoid(take) * torch.tanh(new)
-        hidden = torch.sigmoid(show) * torch.tanh(cell)
+        hidden, cell = lstm_cell(self.lstm(torch.cat([x, label, *past], 1)), state["cell"])
         shape = (self.reads, self.width)
         keys = self.keys(hidden).unflatten(1, shape)
         content = self.content(torch.cat([hidden, label], 1)).unflatten(1, shape)
