@@ -6,7 +6,7 @@ from .anil import ANIL
 from .baseline import Baseline, BaselinePlusPlus
 from .bases.feature_head import FeatureHead
 from .bases.gradient_based import GradientBased
-from .bases.inner_loop import leaf
+from .bases.inner_loop import Rule, adam, descended, inner_loop, leaf, sgd
 from .bases.linear_head import LinearHead
 from .bases.metric import Metric
 from .bases.protocol import Algorithm
@@ -74,15 +74,20 @@ __all__ = [
     "RelationNet",
     "Reptile",
     "Ridge",
+    "Rule",
     "SimpleShot",
     "Suggestion",
     "TaskConditioned",
+    "adam",
     "create",
+    "descended",
     "get",
+    "inner_loop",
     "leaf",
     "measured",
     "members",
     "names",
     "register",
+    "sgd",
     "suggest",
 ]

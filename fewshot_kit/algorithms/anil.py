@@ -36,6 +36,8 @@ class ANIL(SplitAtHead):
         penalty: where the ridge penalty starts; it is learned as its logarithm.
     """
 
+    fixed = frozenset({"closed_form", "penalty"})
+
     def __init__(
         self,
         model: nn.Module,

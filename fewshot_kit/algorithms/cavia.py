@@ -26,7 +26,7 @@ class CAVIA(GradientBased):
         film: name of the layer whose output is modulated; by default the last one with channels before the head.
     """
 
-    fixed = frozenset({"film"})
+    fixed = frozenset({"context", "film"})
 
     def __init__(
         self,

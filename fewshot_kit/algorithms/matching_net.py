@@ -32,6 +32,8 @@ class MatchingNet(Metric):
         width: D, where the model has no linear head to tell it; `full_context` alone needs it.
     """
 
+    fixed = Metric.fixed | {"full_context", "width"}
+
     def __init__(
         self,
         model: nn.Module,

@@ -29,6 +29,7 @@ class MetaBaseline(Metric):
             stored ones were never moved.
     """
 
+    fixed = Metric.fixed | {"scale"}
     moves = False  # those of the classes are better than an episode's
 
     def __init__(self, model: nn.Module, *, scale: float = 10.0, batch_norm: str | None = None, **options: Any) -> None:

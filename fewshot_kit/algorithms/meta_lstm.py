@@ -50,6 +50,7 @@ class MetaLSTM(LearnedRate):
         hidden: units of the first layer.
     """
 
+    fixed = LearnedRate.fixed | {"hidden"}
     takes_rules = False
 
     def __init__(self, model: nn.Module, lr: float = 0.4, *, steps: int = 3, hidden: int = 20, **options: Any) -> None:

@@ -40,6 +40,8 @@ class R2D2(Metric):
         penalty: where the ridge penalty starts; it is learned as its logarithm.
     """
 
+    fixed = Metric.fixed | {"penalty"}
+
     def __init__(self, model: nn.Module, *, penalty: float = 1.0, **options: Any) -> None:
         super().__init__(model, **options)
         if not (math.isfinite(penalty) and penalty > 0):

@@ -43,7 +43,7 @@ class TaskConditioned(Metric):
         InputError: as `Metric`; no linear head to tell the width or to regress by; an embedding that is too wide.
     """
 
-    fixed = frozenset({"head", "regression"})
+    fixed = Metric.fixed | {"regression", "hidden", "width"}
     regression = True  # or not: it is made for one kind of targets
     pairs: nn.Module | None  # encodes examples with their targets; None where classes are told apart
 

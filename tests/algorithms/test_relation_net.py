@@ -49,9 +49,9 @@ def scored(h, module):
 def test_vectors_against_numpy():
     relation_net = make(nn.Identity(), width=3, hidden=6)
     state = relation_net.adapt(torch.tensor(X), torch.tensor(Y))
-    sums = np.array([X[0] + X[2], X[1] + X[4], X[3]])
-    np.testing.assert_allclose(state["sums"], sums, rtol=1e-12)
-    pairs = np.array([np.concatenate([own, query]) for query in QUERY for own in sums])
+    means = np.array([(X[0] + X[2]) / 2, (X[1] + X[4]) / 2, X[3]])
+    np.testing.assert_allclose(state["means"], means, rtol=1e-12)
+    pairs = np.array([np.concatenate([own, query]) for query in QUERY for own in means])
     w, b = weights(relation_net.relation[0])
     expected = scored(np.maximum(pairs @ w.T + b, 0), relation_net.relation[2:]).reshape(4, 3)
     found = relation_net.predict(state, torch.tensor(QUERY)).detach().numpy()
@@ -59,18 +59,18 @@ def test_vectors_against_numpy():
     assert found.std() > 1e-3
 
 
-def test_maps_are_summed_over_the_shots_and_laid_on_the_query():
+def test_maps_are_averaged_over_the_shots_and_laid_on_the_query():
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(18, 3)).double()
     relation_net, x, query = make(model, hidden=4), images(5, 3), images(2, 3, seed=1)
     state = relation_net.adapt(x, torch.tensor(Y))
     w, b = (array.reshape(1, 2, 1, 1) for array in weights(model[0]))
     maps, query_maps = x.numpy() * w + b, query.numpy() * w + b
-    sums = np.stack([maps[0] + maps[2], maps[1] + maps[4], maps[3]])
-    np.testing.assert_allclose(state["sums"].detach(), sums, rtol=1e-12)
+    means = np.stack([(maps[0] + maps[2]) / 2, (maps[1] + maps[4]) / 2, maps[3]])
+    np.testing.assert_allclose(state["means"].detach(), means, rtol=1e-12)
     pairs = pairs_of(relation_net, state, query).detach().numpy()
     assert pairs.shape == (6, 4, 3, 3)
     for number, pair in enumerate(pairs):
-        np.testing.assert_allclose(pair, np.concatenate([sums[number % 3], query_maps[number // 3]]), rtol=1e-12)
+        np.testing.assert_allclose(pair, np.concatenate([means[number % 3], query_maps[number // 3]]), rtol=1e-12)
 
 
 def test_maps_of_one_pixel_against_numpy():
@@ -158,9 +158,9 @@ def test_image_models_get_the_convolutional_module_and_others_the_linear_one():
     assert map_channels(nn.Identity()) is None
     mlp = make(models.create("mlp", inputs=3, ways=2, hidden=[7], seed=0).double())
     state = mlp.adapt(torch.tensor(X), torch.tensor(Y))
-    assert state["sums"].shape == (3, 7) and mlp.predict(state, torch.tensor(QUERY)).shape == (4, 3)
+    assert state["means"].shape == (3, 7) and mlp.predict(state, torch.tensor(QUERY)).shape == (4, 3)
     named = make(models.create("conv4", hidden=6, image_size=28, seed=0).double(), maps="blocks.1")
-    assert named.adapt(images(3, 28), torch.arange(3))["sums"].shape == (3, 6, 7, 7)
+    assert named.adapt(images(3, 28), torch.arange(3))["means"].shape == (3, 6, 7, 7)
 
 
 def test_batch_norm_by_the_support_set_reaches_the_maps():
@@ -197,7 +197,7 @@ def test_every_engine_gives_the_same(policy):
 
 def test_other_options_of_an_algorithm_that_is_made():
     relation_net = make(models.create("conv4", hidden=6, image_size=28, seed=0).double())
-    assert adapt(relation_net, (images(3, 28), list("abc")), maps="blocks.2").state["sums"].shape == (3, 6, 4, 4)
+    assert adapt(relation_net, (images(3, 28), list("abc")), maps="blocks.2").state["means"].shape == (3, 6, 4, 4)
     with pytest.raises(InputError, match="RelationNet is made with its hidden, which cannot be replaced later"):
         adapt(relation_net, (images(3, 28), list("abc")), hidden=3)
 

@@ -58,6 +58,8 @@ class MANN(Metric):
         InputError: an option out of range, or a model without a linear head and no `ways` and `embedding`.
     """
 
+    fixed = Metric.fixed | {"width", "reads", "hidden", "ways", "embedding"}
+
     def __init__(
         self,
         model: nn.Module,
