@@ -7,11 +7,13 @@ INSTALLED := .venv/.installed
 comma := ,
 space := $() $()
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(PIP_FIND_LINKS))
+# PyPI's torch brings gigabytes of CUDA; from PyTorch's own index uv takes the build for this machine, where it is reached.
+TORCH := $(if $(UV_FIND_LINKS),,--torch-backend auto)
 
 DEMO := --dataset glyphs --model conv4 --algorithm maml --ways 5 --shots 1 --iterations 200 \
 	--validate-every 100 --validation-episodes 100
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-all test-long lint bench clean
 
 demo: $(INSTALLED)
 	rm -rf runs/demo
@@ -19,6 +21,11 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# The suite on every supported Python, and with the newest PyTorch: each found on this machine, half an hour in all.
+test-all: $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python nox
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nox
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long
@@ -40,5 +47,5 @@ $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("fewshot_kit needs Python 3.10 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'
+	$(BIN)/uv pip install --python $(BIN)/python $(TORCH) -e '.[dev]' $(if $(TORCH),|| $(BIN)/uv pip install --python $(BIN)/python -e '.[dev]')
 	touch $@
