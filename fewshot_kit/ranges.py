@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import SupportsFloat
 
 from .errors import InputError
 
@@ -17,5 +18,6 @@ def check_counts(least: int = 1, /, **counts: int) -> None:
 def check_rate(**rates: float) -> None:
     """Raises `InputError` for the first rate that is no positive number."""
     for name, rate in rates.items():
-        if not (math.isfinite(rate) and rate > 0):
-            raise InputError(f"{name} is {rate}; it must be a positive number.")
+        number = isinstance(rate, SupportsFloat) and not isinstance(rate, bool)
+        if not (number and math.isfinite(rate) and rate > 0):
+            raise InputError(f"{name} is {rate!r}; it must be a positive number.")
