@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import SupportsFloat
 
 from .errors import InputError
 
 
-def check_counts(least: int = 1, /, **counts: int) -> None:
-    """Raises `InputError` for the first count that is no whole number of at least 1, or of at least `least`."""
+def check_counts(least: int = 1, model: str | None = None, /, **counts: int) -> None:
+    """Raises `InputError` for the first count that is no whole number of at least 1, or of at least `least`.
+
+    Args:
+        least: what every count has to be at least.
+        model: whose sizes they are, by name, for the sentence.
+    """
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
-            raise InputError(f"{name} is {count!r}; it must be a whole number of at least {least}.")
+            said = f"The model '{model}' cannot have {name}={count!r}" if model else f"{name} is {count!r}"
+            raise InputError(f"{said}; it must be a whole number of at least {least}.")
 
 
 def check_rate(**rates: float) -> None:
     """Raises `InputError` for the first rate that is no positive number."""
     for name, rate in rates.items():
-        if not (math.isfinite(rate) and rate > 0):
-            raise InputError(f"{name} is {rate}; it must be a positive number.")
+        number = isinstance(rate, SupportsFloat) and not isinstance(rate, bool)
+        if not (number and math.isfinite(rate) and rate > 0):
+            raise InputError(f"{name} is {rate!r}; it must be a positive number.")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..modules.heads import head_call
+from ..ranges import check_rate
 from ._registry import register
 from .bases.frozen_learner import FrozenLearner
 from .bases.inner_loop import Loss, Tensors
@@ -49,8 +50,7 @@ class ANIL(SplitAtHead):
         **options: Any,
     ) -> None:
         super().__init__(model, lr, first_order, **options)
-        if not (math.isfinite(penalty) and penalty > 0):
-            raise InputError(f"ANIL's penalty is {penalty}; it must be a positive number.")
+        check_rate(penalty=penalty)
         self._closed_form = closed_form
         if closed_form and first_order:
             raise InputError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..modules.heads import head_call
+from ..modules.place import place_of
 from ._registry import register
 from .bases.split_at_head import SplitAtHead
 from .bases.task_classes import class_count
@@ -84,8 +85,8 @@ class BOIL(SplitAtHead):
         if not self.neutral_head:
             return
         head = self.model.get_submodule(self.head)
-        beside = next(self.model.parameters())
-        x = split.labelled(EXAMPLES, torch.Generator().manual_seed(0), beside.device)[0].to(beside.dtype)
+        place = place_of(self.model)
+        x = split.labelled(EXAMPLES, torch.Generator().manual_seed(0), place["device"])[0].to(place["dtype"])
         with torch.no_grad(), self.policy.on_support(self.model):
             buffers = dict(self.model.named_buffers())
             features = head_call(self.model, self.head, lambda: self.run({}, buffers, x)[0])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..modules.film import find_modulated, modulated
+from ..modules.place import place_of
 from ..ranges import check_counts
 from ._registry import register
 from .bases.gradient_based import GradientBased
@@ -42,8 +43,7 @@ class CAVIA(GradientBased):
         super().__init__(model, lr, first_order, steps=steps, **options)
         check_counts(context=context)
         self.film, channels = find_modulated(model, film, self.head)
-        parameter = next(model.parameters())
-        self.modulation = nn.Linear(context, 2 * channels, device=parameter.device, dtype=parameter.dtype)
+        self.modulation = nn.Linear(context, 2 * channels, **place_of(model))
 
     def adapts(self) -> set[str]:
         """None of the model's parameters."""

@@ -12,6 +12,7 @@ from ..episodes import Episode
 from ..errors import InputError
 from ..modules.batch_norm import Policy
 from ..modules.layers import batch_norms
+from ..modules.place import place_of
 from ..ranges import check_counts
 from ._registry import register
 from .bases.head_rate import HeadRate
@@ -68,9 +69,9 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         named = dict(model.named_parameters())
         self.norms = [name for name, p in named.items() if id(p) in normalising]
         self.adapting = [name for name in named if name not in self.norms]
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
+        place = place_of(model)
         rates = self.inner_rates()
-        self.rates = nn.Parameter(beside.new_tensor([rates[name] for name in self.adapting]).repeat(steps, 1))
+        self.rates = nn.Parameter(torch.tensor([rates[name] for name in self.adapting], **place).repeat(steps, 1))
         self.rows = nn.ParameterList(
             nn.Parameter(named[name].detach().repeat(steps - 1, 1), requires_grad=named[name].requires_grad)
             for name in (self.norms if steps > 1 else [])
@@ -81,7 +82,7 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         for name, table in self.stored.items():
             self.register_buffer(table, buffers[name].repeat(steps - 1, 1))
         # Decided by how far training is, and so no part of what is saved.
-        self.register_buffer("importance", beside.new_empty(0), persistent=False)
+        self.register_buffer("importance", torch.empty(0, **place), persistent=False)
         self.anneal(0.0)
 
     def check(self) -> None:

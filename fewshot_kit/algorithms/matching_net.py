@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..modules.heads import linear_head
 from ..modules.lstm import lstm_cell
+from ..modules.place import place_of
 from ..ranges import check_counts, check_rate
 from ._registry import register
 from .bases.metric import Metric
@@ -54,8 +55,7 @@ class MatchingNet(Metric):
                 raise InputError(
                     f"{type(model).__name__} has no linear head; say how wide its embedding is, as width=64."
                 )
-            beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-            place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
+            place = place_of(model)
             self.forwards, self.backwards = (nn.LSTMCell(width, width, **place) for _ in range(2))
             self.reader = nn.LSTMCell(2 * width, width, **place)
 

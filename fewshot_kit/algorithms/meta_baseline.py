@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..modules.batch_norm import usual_policy
+from ..modules.place import place_of
 from ..ranges import check_rate
 from ._registry import register
 from .bases.class_means import class_means
@@ -35,8 +36,7 @@ class MetaBaseline(Metric):
     def __init__(self, model: nn.Module, *, scale: float = 10.0, batch_norm: str | None = None, **options: Any) -> None:
         check_rate(scale=scale)
         super().__init__(model, batch_norm=batch_norm or usual_policy(model), **options)
-        beside = next(self.model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        self.factor = nn.Parameter(beside.new_tensor(float(scale)))
+        self.factor = nn.Parameter(torch.tensor(float(scale), **place_of(self.model)))
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"means", "statistics"}`."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..modules.lstm import lstm_cell
+from ..modules.place import place_of
 from ..ranges import check_counts
 from ._registry import register
 from .bases.inner_loop import Rule, Tensors
@@ -56,14 +57,13 @@ class MetaLSTM(LearnedRate):
     def __init__(self, model: nn.Module, lr: float = 0.4, *, steps: int = 3, hidden: int = 20, **options: Any) -> None:
         super().__init__(model, lr, first_order=True, steps=steps, **options)
         check_counts(hidden=hidden)
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
+        place = place_of(model)
         self.first = nn.LSTMCell(4, hidden, **place)
         self.gates = nn.Linear(hidden + 2, 2, **place)  # of the input gate, then of the forget gate
         with torch.no_grad():
             for weight in (*self.first.parameters(), self.gates.weight):
                 weight.uniform_(-SMALL, SMALL)
-            self.gates.bias.copy_(beside.new_tensor([math.log(lr / (1 - lr)), OPEN]))
+            self.gates.bias.copy_(torch.tensor([math.log(lr / (1 - lr)), OPEN], **place))
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..modules.place import place_of
+from ..ranges import check_rate
 from ._registry import register
 from .bases.metric import Metric
 from .bases.task_classes import members
@@ -44,11 +45,10 @@ class R2D2(Metric):
 
     def __init__(self, model: nn.Module, *, penalty: float = 1.0, **options: Any) -> None:
         super().__init__(model, **options)
-        if not (math.isfinite(penalty) and penalty > 0):
-            raise InputError(f"R2D2's penalty is {penalty}; it must be a positive number.")
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        self.log_penalty = nn.Parameter(beside.new_tensor(math.log(penalty)))
-        self.scale = nn.Parameter(beside.new_tensor(1.0))
+        check_rate(penalty=penalty)
+        place = place_of(model)
+        self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty), **place))
+        self.scale = nn.Parameter(torch.tensor(1.0, **place))
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`: S unknowns a class, however large D is."""

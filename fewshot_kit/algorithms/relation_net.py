@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
 from ..modules.heads import linear_head
+from ..modules.place import place_of
 from ..ranges import check_counts
 from ._registry import register
 from .bases.class_means import class_means
@@ -75,8 +76,7 @@ class RelationNet(Metric):
             relation = linear_relation(width, hidden)
         else:
             raise InputError(f"{type(model).__name__} has no linear head; say how wide its embedding is, as width=64.")
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        self.relation, self.channels = relation.to(beside.device, beside.dtype), channels or width
+        self.relation, self.channels = relation.to(**place_of(model)), channels or width
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..modules.heads import linear_head
+from ..modules.place import place_of
 from ..ranges import check_counts
 from ._registry import register
 from .bases.metric import Metric
@@ -70,9 +71,8 @@ class TaskConditioned(Metric):
                 f"{type(model).__name__}'s embedding has {width:,} features, whose modulation by a task would take "
                 f"{weights:,} weights; take a model that ends in fewer, as conv4 has 64."
             )
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        place: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
         self.regression = regression
+        place = place_of(model)
         if not regression:
             self.pairs, self.readout = None, _network(width, hidden, 1, place)
         elif head is not None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..errors import InputError
 from ._registry import register
 from .files.images import Transform, images_at
-from .published import PARTS, Part, Published, files, load, split_folders
+from .files.layouts import PARTS, Part, files, split_folders
+from .published import Published, load
 from .splits.data import Data
 
 CIFAR_FS = Published(

@@ -11,7 +11,8 @@ from pathlib import Path
 from ..errors import InputError
 from ._registry import register
 from .files.images import Transform
-from .published import PARTS, Part, Published, class_folders, files, load
+from .files.layouts import PARTS, Part, class_folders, files
+from .published import Published, load
 from .splits.data import Data
 
 CLASSES = 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_files
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..errors import InputError
 from ._registry import register
 from .files.cache import cached, fingerprint
 from .files.images import Transform, find_images, load_images
+from .files.layouts import read_csv
 from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .splits.data import Data, make_data
 from .splits.split import Split
@@ -78,32 +78,6 @@ def folder(
     remedy = OTHERWISE if len(groups) == 1 else Split.remedy
     classes = [str(name) for name in names]
     return make_data(f"folder {base.name}", x, y, classes, parts, options, rotations, transform, remedy)
-
-
-def read_csv(file: Path, base: Path) -> tuple[list[str], list[Path]]:
-    """Lines of `path,label` -> labels and paths. A first line that names no file is taken as the header.
-
-    Raises:
-        InputError: no such file; a line without two columns; a path that is not there.
-    """
-    if not file.is_file():
-        raise InputError(f"There is no file {file}.")
-    labels, paths = [], []
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        for number, line in enumerate(csv_files.reader(lines), 1):
-            if not line:
-                continue
-            if len(line) < 2:
-                raise InputError(f"Line {number} of {file} is '{line[0]}'; it must be path,label.")
-            path = base / line[0].strip()
-            if path.is_file():
-                labels.append(line[1].strip())
-                paths.append(path)
-            elif number > 1:
-                raise InputError(f"Line {number} of {file} names {path}, which is not there.")
-    if not paths:
-        raise InputError(f"{file} names no images; its lines must be path,label, with paths relative to {base}.")
-    return labels, paths
 
 
 def _subfolders(base: Path) -> list[str]:

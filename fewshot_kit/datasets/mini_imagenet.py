@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ._registry import register
 from .files.images import Transform
-from .published import Published, load, split_csv, split_folders
+from .files.layouts import split_csv, split_folders
+from .published import Published, load
 from .splits.data import Data
 
 MINI_IMAGENET = Published(

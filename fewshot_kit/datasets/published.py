@@ -1,35 +1,29 @@
-"""Data sets with published splits: found in their usual layouts, checked by content, decoded once."""
+"""Data sets with published splits: found in their usual layouts (`files.layouts`), checked by content, decoded once."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import mmap
-import os
 import re
-import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..episodes import relabel
-from ..errors import InputError, first_line
-from .files.cache import Named, cached, fingerprint
+from ..errors import InputError
+from .files.cache import Named, cached
 from .files.decoding import decode_all
-from .files.images import SUFFIXES, Transform, decode, find_images
+from .files.images import Transform, decode
+from .files.layouts import PARTS, Layout, Listed, Part
 from .files.roots import find_root
-from .folder import read_csv
 from .splits.data import Data
 from .splits.split import Split
 
 WORDS = ("training", "validation", "test")
-PARTS = ("train", "val", "test")
-FOLDERS = (("train", "meta-train"), ("val", "validation", "valid", "meta-val"), ("test", "meta-test"))
 PICKLES = frozenset({".pkl", ".pickle", ".npz"})
 PICKLE = (
     "opening a pickle can run any code, so that none is read: in a script of your own write its images to "
@@ -59,25 +53,6 @@ class Published:
     images: int
     layout: str
     source: str
-
-
-class Listed(NamedTuple):
-    """Every image of a split: its label and its name, in their order, and what reads it by number."""
-
-    labels: list[str]
-    names: list[str]
-    read: Callable[[int], Path | str | bytes]
-
-
-class Part(NamedTuple):
-    """One split before it is decoded: what messages call it, a hash that changes with its files, and its images."""
-
-    place: Path
-    stamp: str
-    listed: Callable[[], Listed]
-
-
-Layout = Callable[[Path], Sequence[Part | None]]  # a folder -> training, validation and test; None for what is missing
 
 
 def load(
@@ -130,96 +105,6 @@ def load(
     train, validation, test = splits
     options |= {name: value for name, value in vars(transform).items() if name != "invert"}
     return Data(published.name + subset, train, validation, test, options)
-
-
-def split_folders(base: Path) -> list[Part | None]:
-    """The layout `train/CLASS/IMAGE`, `val` and `test` alike; or of each of these a tar archive, read in place.
-
-    Raises:
-        InputError: a class folder without images.
-    """
-    return [_folder_or_archive(base, names) for names in FOLDERS]
-
-
-def _folder_or_archive(base: Path, names: Sequence[str]) -> Part | None:
-    for name in names:
-        if (base / name).is_dir():
-            return files(base / name, *class_folders(base / name))
-    for name in names:
-        archive = base / f"{name}.tar"
-        if archive.is_file():
-            return Part(archive, fingerprint([archive], base), functools.partial(_in_archive, archive))
-    return None
-
-
-def split_csv(base: Path) -> list[Part | None]:
-    """The layout `images/IMAGE` with `train.csv`, `val.csv` and `test.csv`, whose lines are `filename,label`.
-
-    Raises:
-        InputError: as `read_csv` does.
-    """
-    images = base / "images"
-    lists = [base / f"{name}.csv" for name in PARTS]
-    return [files(one, *read_csv(one, images)) if one.is_file() and images.is_dir() else None for one in lists]
-
-
-def class_folders(folder: Path) -> tuple[list[str], list[Path]]:
-    """The class name and the path of every image in a folder of class folders.
-
-    Raises:
-        InputError: a class folder without images, or no images at all.
-    """
-    labels, paths = find_images(folder)
-    for child in sorted({path.name for path in folder.iterdir() if path.is_dir()} - set(labels)):
-        if not child.startswith("."):
-            raise InputError(f"The class folder {folder / child} has no images; put them there, or remove it.")
-    return labels, paths
-
-
-def files(place: Path, labels: Sequence[str], paths: Sequence[Path]) -> Part:
-    """A split in image files."""
-    ordered = sorted(zip(labels, map(str, paths), strict=True))
-    named = [label for label, _ in ordered]
-    names = [path for _, path in ordered]
-    # The labels as well: those of a list can change while the images stay.
-    stamp = f"{fingerprint(names, place)}-{hashlib.sha256(chr(0).join(named).encode()).hexdigest()}"
-    return Part(place, stamp, lambda: Listed(named, names, names.__getitem__))
-
-
-def _in_archive(archive: Path) -> Listed:
-    """The images of a tar archive. Their classes are the folders they lie in.
-
-    Raises:
-        InputError: no tar archive; a compressed, damaged or truncated one; no images in it.
-    """
-    try:
-        with tarfile.open(archive, "r:") as opened:
-            members = [member for member in opened if member.isreg() and _is_image(member.name)]
-            end = opened.offset
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(
-            f"{archive} is no whole, uncompressed tar archive ({first_line(error)}); fetch or make it again."
-        ) from None
-    if not members:
-        raise InputError(f"{archive} has no images in class folders; its members must be CLASS/IMAGE.jpg.")
-    with archive.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # tarfile takes a header that it cannot read, or none at all, for the end; the end is a block of zeros.
-    if content[end : end + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
-        raise InputError(f"{archive} is damaged or cut off at byte {end}; fetch or make it again.")
-    members.sort(key=lambda member: member.name.split("/")[-2:])
-
-    def read(index: int) -> bytes:
-        member = members[index]
-        return content[member.offset_data : member.offset_data + member.size]
-
-    names = [f"{member.name} in {archive}" for member in members]
-    return Listed([member.name.split("/")[-2] for member in members], names, read)
-
-
-def _is_image(member: str) -> bool:
-    folder, _, name = member.rpartition("/")
-    return bool(folder) and not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _find(published: Published, root: Path, layouts: Sequence[Layout]) -> tuple[Path, list[Part]]:

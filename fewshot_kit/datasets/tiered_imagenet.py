@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ._registry import register
 from .files.images import Transform
-from .published import Published, load, split_folders
+from .files.layouts import split_folders
+from .published import Published, load
 from .splits.data import Data
 
 TIERED_IMAGENET = Published(

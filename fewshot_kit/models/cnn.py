@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..ranges import check_counts
 from ._registry import register
-from .initial_weights import check_sizes, initial_weights
+from .initial_weights import initial_weights
 
 
 @register("cnn")
@@ -43,7 +44,7 @@ class CNN(nn.Module):
         smooth_head: bool = False,
     ) -> None:
         super().__init__()
-        check_sizes("cnn", ways=ways, channels=channels, hidden=hidden, image_size=image_size)
+        check_counts(1, "cnn", ways=ways, channels=channels, hidden=hidden, image_size=image_size)
         if image_size < 3:
             raise InputError(f"Images of {image_size}x{image_size} are smaller than the 3x3 max-pool; use 3x3 or more.")
         with initial_weights(seed):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..ranges import check_counts
 from ._registry import register
-from .initial_weights import check_sizes, initial_weights
+from .initial_weights import initial_weights
 
 
 @register("conv4")
@@ -45,7 +46,7 @@ class Conv4(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes("conv4", ways=ways, channels=channels, hidden=hidden, image_size=image_size)
+        check_counts(1, "conv4", ways=ways, channels=channels, hidden=hidden, image_size=image_size)
         if downsample not in ("stride", "pool"):
             raise InputError(f"The model 'conv4' has no downsample='{downsample}'; it is 'stride' or 'pool'.")
         pooled = downsample == "pool"

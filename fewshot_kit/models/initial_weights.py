@@ -1,4 +1,4 @@
-"""What making any of the networks shares: seeded initial weights, and a check of the sizes asked for."""
+"""What making any of the networks shares: seeded initial weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 
-from ..errors import InputError
 from ..seeds import default_draws
 
 _filled_later = ContextVar("filled_later", default=False)
@@ -51,12 +50,3 @@ def filled_later() -> Iterator[None]:
 def to_be_filled() -> bool:
     """Whether this is inside `filled_later`."""
     return _filled_later.get()
-
-
-def check_sizes(network: str, **sizes: int) -> None:
-    """Raises `InputError` for the first size that is no whole number of at least 1."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(
-                f"The model '{network}' cannot have {name}={size!r}; it must be a whole number, 1 or more."
-            )

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import InputError, first_line
-from .initial_weights import check_sizes
+from ..ranges import check_counts
 
 # The libraries' own options that read files: of any kind, some of them, or from elsewhere than is recorded.
 FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "weights_backbone")
@@ -25,9 +25,9 @@ def check(
     weights: str | Path | None,
     options: dict[str, Any],
 ) -> None:
-    check_sizes(label, ways=ways, channels=channels)
+    check_counts(1, label, ways=ways, channels=channels)
     if image_size is not None:
-        check_sizes(label, image_size=image_size)
+        check_counts(1, label, image_size=image_size)
     if pretrained and weights:
         raise InputError(f"'{label}' cannot start from weights={weights} and pretrained={pretrained!r}; give one.")
     for option in FILES:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..ranges import check_counts
 from ._registry import register
-from .initial_weights import check_sizes, initial_weights
+from .initial_weights import initial_weights
 
 
 @register("mlp")
@@ -31,9 +32,9 @@ class MLP(nn.Module):
         self, inputs: int = 1, ways: int = 1, hidden: Sequence[int] = (40, 40), seed: int | None = None
     ) -> None:
         super().__init__()
-        check_sizes("mlp", inputs=inputs, ways=ways)
+        check_counts(1, "mlp", inputs=inputs, ways=ways)
         for width in hidden:
-            check_sizes("mlp", hidden=width)
+            check_counts(1, "mlp", hidden=width)
         layers: list[nn.Module] = []
         with initial_weights(seed):
             for before, width in zip([inputs, *hidden], hidden, strict=False):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..ranges import check_counts
 from ._registry import register
-from .initial_weights import check_sizes, initial_weights
+from .initial_weights import initial_weights
 
 WIDTHS = (256, 128, 64, 64)
 
@@ -30,7 +31,7 @@ class OmniglotFC(nn.Module):
 
     def __init__(self, ways: int = 5, channels: int = 1, image_size: int = 28, seed: int | None = None) -> None:
         super().__init__()
-        check_sizes("omniglot_fc", ways=ways, channels=channels, image_size=image_size)
+        check_counts(1, "omniglot_fc", ways=ways, channels=channels, image_size=image_size)
         layers: list[nn.Module] = []
         with initial_weights(seed):
             for before, width in zip((channels * image_size**2, *WIDTHS), WIDTHS, strict=False):

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..ranges import check_counts
 from ._registry import register
-from .initial_weights import check_sizes, he_normal, initial_weights
+from .initial_weights import he_normal, initial_weights
 
 SLOPE = 0.1  # of LeakyReLU below zero
 
@@ -49,7 +50,7 @@ class ResNet12(nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes("resnet12", ways=ways, channels=channels, image_size=image_size)
+        check_counts(1, "resnet12", ways=ways, channels=channels, image_size=image_size)
         if image_size < 16:
             raise InputError(
                 f"Images of {image_size}x{image_size} are too small for the four 2x2 max-pools of 'resnet12', which "
@@ -67,7 +68,7 @@ class ResNet12(nn.Module):
 
 def _widths(hidden: int | Sequence[int]) -> list[int]:
     for width in hidden if isinstance(hidden, Sequence) else [hidden]:
-        check_sizes("resnet12", hidden=width)
+        check_counts(1, "resnet12", hidden=width)
     if not isinstance(hidden, Sequence):
         return [hidden, hidden * 5 // 2, hidden * 5, hidden * 10]
     if len(hidden) != 4:

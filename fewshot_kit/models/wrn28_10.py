@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..ranges import check_counts
 from ._registry import register
-from .initial_weights import check_sizes, he_normal, initial_weights
+from .initial_weights import he_normal, initial_weights
 
 
 @register("wrn28_10")
@@ -40,7 +41,7 @@ class WideResNet(nn.Module):
         self, ways: int = 5, channels: int = 1, depth: int = 28, width: int = 10, seed: int | None = None
     ) -> None:
         super().__init__()
-        check_sizes("wrn28_10", ways=ways, channels=channels, depth=depth, width=width)
+        check_counts(1, "wrn28_10", ways=ways, channels=channels, depth=depth, width=width)
         blocks, rest = divmod(depth - 4, 6)
         if blocks < 1 or rest:
             raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -23,6 +25,12 @@ def find_device(device: torch.device | str) -> torch.device:
         raise InputError(
             f"The device '{device}' is not there: {said}; leave device= out or take device='cpu'."
         ) from error
+
+
+def place_of(module: nn.Module) -> dict[str, Any]:
+    """Device and dtype of a module's first parameter, as PyTorch takes them; the defaults for a module without any."""
+    first = next(module.parameters(), torch.empty(0))
+    return {"device": first.device, "dtype": first.dtype}
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -14,6 +14,7 @@ from ..algorithms import Algorithm
 from ..errors import InputError, first_line
 from .likeness import measured
 from .storage import write_bytes
+from .yaml_text import read_yaml
 
 CONFIG_VERSION = 1
 
@@ -105,7 +106,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     import yaml
 
     try:
-        config = yaml.load(Path(path).read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        config = read_yaml(Path(path).read_bytes(), by_hand=False)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:

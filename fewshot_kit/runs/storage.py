@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..disk import metadata, replace
 from ..errors import InputError, first_line
 
 FORMAT_VERSION = 1
@@ -25,20 +24,10 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         InputError: the disk is full, or the folder cannot be written to. The old file is still there then.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        replace(path, data, path.with_name(f".{path.name}.tmp"))
     except OSError as error:
         raise unwritable(path, error, kept=path.exists()) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError, kept: bool = False) -> InputError:
@@ -48,16 +37,6 @@ def unwritable(path: Path, error: OSError, kept: bool = False) -> InputError:
         f"{path} could not be written: {error.strerror or first_line(error)}; "
         f"free some space or choose another folder.{old}"
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders, and needs no such call
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -115,11 +94,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def is_own(path: str | Path) -> bool:
     """Whether `write` wrote this file, going by its header alone."""
     try:
-        with open(path, "rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = file.read(min(size, 100_000_000))
-        return _KEY in json.loads(header).get("__metadata__", {})
-    except (OSError, ValueError, AttributeError):
+        return _KEY in metadata(path)
+    except OSError:
         return False
 
 

@@ -99,7 +99,7 @@ def frozen():
     "model, options, said",
     [
         (network(), {"first_order": True}, "A head in closed form has no first order; leave first_order=True"),
-        (network(), {"penalty": 0.0}, "ANIL's penalty is 0.0; it must be a positive number."),
+        (network(), {"penalty": 0.0}, "penalty is 0.0; it must be a positive number."),
         (network(), {"head": "1"}, "'1' is a Tanh; a head in closed form must be linear."),
     ],
 )

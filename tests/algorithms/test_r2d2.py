@@ -49,5 +49,5 @@ class Scores(nn.Module):
 
 @pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan")])
 def test_a_penalty_that_is_none(penalty):
-    with pytest.raises(InputError, match="R2D2's penalty is"):
+    with pytest.raises(InputError, match=f"penalty is {penalty}; it must be a positive number"):
         algorithms.create("r2d2", model=nn.Identity(), penalty=penalty)

@@ -29,8 +29,9 @@ from published_copies import (
 
 from fewshot_kit import datasets
 from fewshot_kit.datasets.files.images import Transform
+from fewshot_kit.datasets.files.layouts import split_folders
 from fewshot_kit.datasets.mini_imagenet import MINI_IMAGENET
-from fewshot_kit.datasets.published import load, split_folders
+from fewshot_kit.datasets.published import load
 from fewshot_kit.errors import InputError
 
 WHOLE = {"mini_imagenet": 100 * 600, "cifar_fs": 100 * 600, "tiered_imagenet": 448695 + 124261 + 206209, "cub": 11788}

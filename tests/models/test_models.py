@@ -99,7 +99,7 @@ def test_a_seed_decides_the_weights_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("cnn", {"ways": 0}, "'cnn' cannot have ways=0; it must be a whole number, 1 or more"),
+        ("cnn", {"ways": 0}, "'cnn' cannot have ways=0; it must be a whole number of at least 1"),
         ("conv4", {"channels": 1.5}, "'conv4' cannot have channels=1.5"),
         ("mlp", {"hidden": (40, -1)}, "'mlp' cannot have hidden=-1"),
         ("mlp", {"inputs": 0, "hidden": ()}, "'mlp' cannot have inputs=0"),

@@ -81,7 +81,7 @@ def test_convolutions_start_as_he_et_al() -> None:
             {"image_size": 15},
             "Images of 15x15 are too small for the four 2x2 max-pools of 'resnet12', which need 16x16",
         ),
-        ({"hidden": 0}, "The model 'resnet12' cannot have hidden=0; it must be a whole number, 1 or more."),
+        ({"hidden": 0}, "The model 'resnet12' cannot have hidden=0; it must be a whole number of at least 1."),
         ({"hidden": [8, 8, -1, 8]}, "The model 'resnet12' cannot have hidden=-1;"),
         (
             {"hidden": (8, 8, 8)},

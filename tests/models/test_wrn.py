@@ -81,7 +81,7 @@ def test_convolutions_start_as_he_et_al() -> None:
             "The model 'wrn28_10' cannot have depth=27; it must be 6n \\+ 4, such as 10, 16, 22 or 28.",
         ),
         ({"depth": 4}, "cannot have depth=4; it must be 6n"),
-        ({"width": 0}, "The model 'wrn28_10' cannot have width=0; it must be a whole number, 1 or more."),
+        ({"width": 0}, "The model 'wrn28_10' cannot have width=0; it must be a whole number of at least 1."),
         ({"ways": 2.0}, "'wrn28_10' cannot have ways=2.0"),
         ({"hidden": 8}, r"has no option 'hidden'\. .*made as wrn28_10\(ways=5, channels=1, depth=28, width=10"),
     ],

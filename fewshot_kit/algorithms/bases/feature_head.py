@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ...errors import InputError
 from ...modules.batch_norm import find_policy, usual_policy
 from ...modules.layers import batch_norms
+from ...modules.place import place_of
 from .held_out import by_folds
 from .metric import Metric
 from .protocol import Algorithm, State
@@ -45,8 +46,7 @@ class FeatureHead(Metric):
     def __init__(self, model: nn.Module, *, batch_norm: str | None = None, views: int = 1, **options: Any) -> None:
         self.views = views
         super().__init__(model, batch_norm=batch_norm or usual_policy(model), **options)
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        self.register_buffer("base_mean", beside.new_empty(0))
+        self.register_buffer("base_mean", torch.empty(0, **place_of(model)))
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError
 from ...ranges import check_rate
 from .feature_head import FeatureHead
 from .held_out import choose, class_balance, fold_weights, measurable
@@ -79,8 +78,6 @@ class LinearHead(FeatureHead):
         """Raises `InputError` for options out of range."""
         super().check()
         if self.penalty is not None:
-            if isinstance(self.penalty, bool) or not isinstance(self.penalty, int | float):
-                raise InputError(f"penalty is {self.penalty!r}; it must be a positive number.")
             check_rate(penalty=self.penalty)
 
     @abc.abstractmethod

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ...episodes import Episode, presentations
 from ...errors import InputError
 from ...modules.heads import linear_head
+from ...modules.place import place_of
 from ...ranges import check_counts
 from .._registry import register
 from ..bases.metric import Metric
@@ -88,9 +89,7 @@ class MANN(Metric):
                 "embedding is, as ways=5, embedding=64."
             )
         check_counts(ways=ways, embedding=embedding)
-        beside = next(model.parameters(), torch.empty(0))  # on whose device, and in whose dtype
-        place = {"device": beside.device, "dtype": beside.dtype}
-        self.controller = Controller(embedding, ways, width, reads, hidden, place)
+        self.controller = Controller(embedding, ways, width, reads, hidden, place_of(model))
 
     def check(self) -> None:
         """Raises `InputError` for options out of range."""

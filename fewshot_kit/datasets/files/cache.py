@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...disk import metadata, replace
 from ...errors import first_line
 from .roots import find_cache
 
 FORMAT = 2  # raised whenever what a key stands for changes
 OWN = re.compile(r".*-([0-9a-f]{16})(?:\.safetensors|[a-z0-9_]{8}\.tmp)")  # a finished file, or one being written
-LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
 
 Named = tuple[Tensor, list[str]]  # one entry for each example, and names, where only the source tells them
 
@@ -72,12 +72,7 @@ def _is_own(path: Path) -> bool:
         return False
     if path.suffix == ".tmp":
         return True
-    with path.open("rb") as file:  # not by safetensors, which opens no truncated file
-        header = file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER))
-    try:
-        return _digest(json.loads(header)["__metadata__"]["key"]) == match[1]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return False
+    return _digest(metadata(path).get("key", "")) == match[1]
 
 
 def _digest(key: str) -> str:
@@ -98,32 +93,23 @@ def _read(path: Path, key: str) -> Named:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata, tensor = file.metadata() or {}, file.get_tensor("x")
+            said, tensor = file.metadata() or {}, file.get_tensor("x")
     except (SafetensorError, OSError) as error:
         raise _Damaged(first_line(error)) from None
-    if metadata.get("key") != key:
+    if said.get("key") != key:
         raise _Damaged("it belongs to other settings")
-    names = metadata.get("names", "")
-    if metadata.get("crc32") != _checksum(tensor, names):
+    names = said.get("names", "")
+    if said.get("crc32") != _checksum(tensor, names):
         raise _Damaged("its checksum does not fit")
     return tensor, json.loads(names)
 
 
 def _write(path: Path, tensor: Tensor, names: list[str], key: str) -> None:
-    """Written beside its place and renamed, so that a reader finds the whole file or none."""
     from safetensors.torch import save
 
     said = json.dumps(names)
-    metadata = {"key": key, "names": said, "crc32": _checksum(tensor, said)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=path.stem, suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(save({"x": tensor.contiguous()}, metadata))
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    data = save({"x": tensor.contiguous()}, {"key": key, "names": said, "crc32": _checksum(tensor, said)})
+    replace(path, data, path.with_name(f"{path.stem}{secrets.token_hex(4)}.tmp"))
 
 
 def fingerprint(paths: Sequence[Path | str], folder: Path) -> str:
