@@ -14,6 +14,7 @@ def options_of(factory: Callable[..., Any], *, annotated: bool = False) -> inspe
     """The factory's signature, without annotations unless they are asked for.
 
     Where a class hands its `**options` on to the class it inherits from, the options of that one take their place.
+    Arguments that a class lists in `not_options` are left out: they are for Python code alone.
     """
     found = dict(inspect.signature(factory).parameters)
     if inspect.isclass(factory):
@@ -25,7 +26,8 @@ def options_of(factory: Callable[..., Any], *, annotated: bool = False) -> inspe
                 del found[rest[0]]
                 own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
                 found |= {p.name: p for p in own if p.name not in found}
-    keywords = list(found.values()) if annotated else [p.replace(annotation=p.empty) for p in found.values()]
+    options = [p for name, p in found.items() if name not in getattr(factory, "not_options", ())]
+    keywords = options if annotated else [p.replace(annotation=p.empty) for p in options]
     return inspect.Signature(sorted(keywords, key=_order))
 
 

@@ -15,20 +15,39 @@ from .bases.head_rate import HeadRate
 class MAML(HeadRate):
     """An initialisation from which a few gradient steps solve a new task. Every parameter adapts.
 
-    Takes learn2learn's arguments, `MAML(model, lr, first_order=False)`, and gives its learner.
-    `HeadRate` and `GradientBased` describe the other options.
+    Takes learn2learn's arguments, `MAML(model, lr, first_order=False, allow_unused=True, allow_nograd=True)`, and gives
+    its learner. `HeadRate` and `GradientBased` describe the other options.
+
+    Args:
+        allow_unused, allow_nograd: for `clone()` alone: whether its learner leaves unused and frozen parameters as they
+            are, or refuses them as learn2learn does by default. `adapt(x, y)` and the engines always leave them.
     """
 
-    def __init__(self, model: nn.Module, lr: float = 0.5, first_order: bool = False, **options: Any) -> None:
-        super().__init__(model, lr, first_order, **options)
+    not_options = frozenset({"allow_unused", "allow_nograd"})
 
-    def clone(self, first_order: bool | None = None) -> Any:
-        """learn2learn's own `MAML` clone: `adapt(loss)` and `forward`; back-propagation reaches this model."""
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 0.5,
+        first_order: bool = False,
+        allow_unused: bool | None = True,
+        allow_nograd: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, lr, first_order, **options)
+        self.allow_unused, self.allow_nograd = allow_unused, allow_nograd
+
+    def clone(
+        self, first_order: bool | None = None, allow_unused: bool | None = None, allow_nograd: bool | None = None
+    ) -> Any:
+        """learn2learn's own `MAML` clone: `adapt(loss)` and `forward`; back-propagation reaches this model.
+
+        None is what this object was made with.
+        """
         self.check_clonable()
-        order = self.first_order if first_order is None else first_order
-        learner = compat.learn2learn().algorithms.MAML
-        # What can adapt is derived from the model: frozen and unused parameters are simply left alone.
-        return learner(self.model, self.lr, first_order=order, allow_unused=True, allow_nograd=True).clone()
+        wrapper = compat.learn2learn().algorithms.MAML
+        own = wrapper(self.model, self.lr, self.first_order, self.allow_unused, self.allow_nograd)
+        return own.clone(first_order, allow_unused, allow_nograd)
 
 
 @register("fomaml")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from .. import compat
+from ..errors import InputError
 from ._registry import register
+from .bases.gradient_based import GradientBased
 from .bases.head_rate import HeadRate
 from .bases.inner_loop import Rule, sgd
 from .bases.learned_rate import LearnedRate
@@ -18,19 +21,43 @@ from .bases.learned_rate import LearnedRate
 class MetaSGD(LearnedRate, HeadRate):
     """MAML with a learned rate for every element of every parameter (equation 2): direction and size of the step.
 
-    Takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False)`, and gives its learner.
+    Takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False, lrs=None)`, and gives its learner.
     `HeadRate` and `GradientBased` describe the other options.
 
     Args:
-        lr: where every rate starts, but for those of the head where there is a `head_lr`.
+        lr: where every rate starts, but for those of the head where there is a `head_lr`. learn2learn's default is 1.
+        lrs: the rates themselves, to be shared with whoever made them: one `nn.Parameter` for each parameter of the
+            model, of its shape and in the model's order. `lr` and `head_lr` then have no part in it.
+
+    Raises:
+        InputError: as `HeadRate`; `lrs` of other shapes than the model's parameters.
     """
 
-    def __init__(self, model: nn.Module, lr: float = 0.5, first_order: bool = False, **options: Any) -> None:
+    not_options = frozenset({"lrs"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 0.5,
+        first_order: bool = False,
+        lrs: Iterable[nn.Parameter] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(model, lr, first_order, **options)
-        self.rates = nn.ParameterList(
-            nn.Parameter(torch.full_like(parameter, rate), requires_grad=parameter.requires_grad)
-            for parameter, rate in zip(model.parameters(), self.inner_rates().values(), strict=True)
-        )
+        if lrs is None:
+            lrs = [
+                nn.Parameter(torch.full_like(parameter, rate), requires_grad=parameter.requires_grad)
+                for parameter, rate in zip(model.parameters(), self.inner_rates().values(), strict=True)
+            ]
+        self.rates = nn.ParameterList(lrs)
+        have, need = ([list(one.shape) for one in those] for those in (self.rates, model.parameters()))
+        if have != need:
+            raise InputError(f"lrs have the shapes {have}; give one for each of the model's parameters: {need}.")
+
+    @property
+    def lrs(self) -> nn.ParameterList:
+        """The rates, by the name that learn2learn has for them."""
+        return self.rates
 
     def rule(self) -> Rule:
         """Gradient descent at the learned rates."""
@@ -44,5 +71,6 @@ class MetaSGD(LearnedRate, HeadRate):
 
     def clone(self) -> Any:
         """learn2learn's own `MetaSGD` clone on this model and these rates: `adapt(loss)` and `forward`."""
+        GradientBased.check_clonable(self)  # a head's own rate is among these rates, and no reason to refuse
         learner = compat.learn2learn().algorithms.MetaSGD
         return learner(self.model, first_order=self.first_order, lrs=list(self.rates)).clone()
