@@ -80,8 +80,8 @@ def with_its_settings(data: Any, clock: Clock) -> None:
     maml = algorithms.create("maml", model=models.create("conv4", ways=5, seed=0), lr=LEARN2LEARN["lr"])
     settings = {name: LEARN2LEARN[name] for name in ("meta_lr", "meta_batch", "queries")}
     meta_train(
-        maml, data, **settings, iterations=60000, validate_every=60000, validation_episodes=1, progress=False,
-        hooks=[clock],
+        maml, data, **settings, schedule="constant", iterations=60000, validate_every=60000, validation_episodes=1,
+        progress=False, hooks=[clock],
     )  # fmt: skip
 
 

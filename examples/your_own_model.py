@@ -54,7 +54,7 @@ def main() -> None:
     algorithm = algorithms.create(args.algorithm, model=model, lr=0.1)
     print("before:", evaluate(algorithm, data.test, episodes=args.episodes))
     budget = {"iterations": args.iterations, "validate_every": 50, "validation_episodes": 50}
-    meta_train(algorithm, data, queries=5, meta_batch=8, **budget)
+    meta_train(algorithm, data, queries=5, meta_batch=8, meta_lr=1e-3, schedule="constant", **budget)
     print("after: ", evaluate(algorithm, data.test, episodes=args.episodes))
 
     learner = adapt(algorithm, support, steps=5)

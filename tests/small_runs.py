@@ -18,6 +18,7 @@ SMALL = {
     "validation_episodes": 5,
     "validation_queries": 4,
     "meta_lr": 0.01,
+    "schedule": "constant",
     "engine": "loop",  # two runs with "auto" may not take the same one
     "progress": False,
 }

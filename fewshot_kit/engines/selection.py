@@ -44,7 +44,7 @@ def choose(
         InputError: no such engine; a setting that the engine does not have; a chunk larger than the meta-batch; no
             workers, or several on a GPU; a model that the engine cannot run.
     """
-    _check(engine, chunk, workers, compile, unfold, len(episodes.support_x))
+    check_running(engine, chunk, workers, compile, unfold, len(episodes.support_x))
     device = device_of(algorithm)
     if workers is not None and workers > 1 and device.type != "cpu":
         raise InputError(f"Workers are threads of a CPU, and this runs on '{device}'; leave workers={workers} out.")
@@ -72,7 +72,8 @@ def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
     return choice if failure_of(Choice("vmap"), algorithm, first_of(episodes, 2), Choice.predict) else Choice("vmap")
 
 
-def _check(engine: str, chunk: int | None, workers: int | None, compile: bool, unfold: bool, tasks: int) -> None:
+def check_running(engine: str, chunk: int | None, workers: int | None, compile: bool, unfold: bool, tasks: int) -> None:
+    """Raises `InputError` for what no engine has, or not this one, with meta-batches of `tasks` episodes."""
     if engine != "auto" and engine not in ENGINES:
         raise InputError(f"Unknown engine '{engine}'; it is one of auto, {', '.join(ENGINES)}.")
     if chunk is not None:

@@ -18,7 +18,7 @@ from ..runs.checkpoints import state_path
 from ..runs.config import read_config
 from ..seeds import default_draws
 from ..training.hooks import Hooks
-from ..training.outer_loop import meta_train
+from ..training.outer_loop import train_by
 from ..training.state import TrainingResult
 from .settings import TrainConfig, fitting, from_recipe
 
@@ -84,8 +84,9 @@ def train(
         if progress:
             print(f"{config.algorithm} starts from {config.init}, trained first in {init}", file=sys.stderr)
         train(first, resume=begun(first.folder()), progress=progress)
-    training = meta_train(
-        algorithm, data, **config.training(), init=init, run=folder, resume=resume, progress=progress, hooks=hooks
+    settings = dataclasses.replace(config.training(), init=init)
+    training = train_by(
+        settings, algorithm, data, run=folder, resume=resume, device=config.device, progress=progress, hooks=hooks
     )
     return data, algorithm, training
 

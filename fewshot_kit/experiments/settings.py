@@ -12,11 +12,10 @@ from typing import Any
 from .. import models
 from ..errors import InputError, first_line
 from ..options import check_settings
-from ..ranges import check_counts, check_rate
+from ..ranges import check_counts
 from ..runs.config import plain, read_config, read_config_file
 from ..runs.yaml_text import read_yaml
-from ..training.augmentation import check_augmentation
-from ..training.schedules import check_schedule
+from ..training.settings import NAMES, USUAL, TrainingSettings
 from .recipes import applies, sections
 
 
@@ -33,26 +32,34 @@ class TrainConfig:
     dataset: str = _setting("omniglot", "data set by name (`fewshot-kit list datasets`)")
     algorithm: str = _setting("maml", "algorithm by name (`fewshot-kit list algorithms`)")
     model: str = _setting("conv4", "network by name (`fewshot-kit list models`)")
-    ways: int = _setting(5, "classes in a task")
-    shots: int = _setting(1, "labelled examples of each class")
-    queries: int = _setting(5, "query examples of each class")
-    iterations: int = _setting(10800, "meta-updates; 0 tests and keeps the algorithm as it is made")
-    meta_batch: int = _setting(6, "tasks in a meta-update")
-    meta_lr: float = _setting(0.003, "outer loop: rate of Adam, at the start")
-    schedule: str = _setting("cosine", "how that rate goes on: constant, cosine down to 0, or warmup_cosine")
-    augmentation: str = _setting("none", "how training images are changed at random: strokes, photos or none")
+    ways: int = _setting(USUAL.ways, "classes in a task")
+    shots: int = _setting(USUAL.shots, "labelled examples of each class")
+    queries: int = _setting(USUAL.queries, "query examples of each class")
+    iterations: int = _setting(USUAL.iterations, "meta-updates; 0 tests and keeps the algorithm as it is made")
+    meta_batch: int = _setting(USUAL.meta_batch, "tasks in a meta-update")
+    meta_lr: float = _setting(USUAL.meta_lr, "outer loop: rate of Adam, at the start")
+    schedule: str = _setting(USUAL.schedule, "how that rate goes on: constant, cosine down to 0, or warmup_cosine")
+    augmentation: str = _setting(
+        USUAL.augmentation, "how training images are changed at random: strokes, photos or none"
+    )
     init: str = _setting("", "start from a run folder, a file of weights, or an algorithm that is trained first")
-    validate_every: int = _setting(1200, "iterations between validations, at which the best checkpoint is kept")
-    validation_episodes: int = _setting(200, "tasks in a validation")
+    validate_every: int = _setting(
+        USUAL.validate_every, "iterations between validations, at which the best checkpoint is kept"
+    )
+    validation_episodes: int = _setting(USUAL.validation_episodes, "tasks in a validation")
     test_episodes: int = _setting(600, "test tasks at the end")
-    test_ways: int | None = _setting(None, "classes in a task of validation and test (default: as in training)")
-    test_queries: int = _setting(15, "query examples of each class in validation and test")
-    seed: int = _setting(0, "decides the tasks, their order and the initial weights")
-    engine: str = _setting("auto", "how a meta-batch is run: auto (measured), vmap, loop, reference")
-    chunk: int | None = _setting(None, "engine vmap: tasks at a time, to bound memory (default: all)")
-    workers: int | None = _setting(None, "threads of the engines loop and vmap (default: by the model and the machine)")
-    compile: bool = _setting(False, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
-    unfold: bool = _setting(False, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
+    test_ways: int | None = _setting(
+        USUAL.validation_ways, "classes in a task of validation and test (default: as in training)"
+    )
+    test_queries: int = _setting(USUAL.validation_queries, "query examples of each class in validation and test")
+    seed: int = _setting(USUAL.seed, "decides the tasks, their order and the initial weights")
+    engine: str = _setting(USUAL.engine, "how a meta-batch is run: auto (measured), vmap, loop, reference")
+    chunk: int | None = _setting(USUAL.chunk, "engine vmap: tasks at a time, to bound memory (default: all)")
+    workers: int | None = _setting(
+        USUAL.workers, "threads of the engines loop and vmap (default: by the model and the machine)"
+    )
+    compile: bool = _setting(USUAL.compile, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
+    unfold: bool = _setting(USUAL.unfold, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
     dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
@@ -61,40 +68,23 @@ class TrainConfig:
     model_options: dict[str, Any] = _setting({}, "options of the network, as hidden=32")
 
     def __post_init__(self) -> None:
-        counts: tuple[str, ...] = ("ways", "shots", "queries", "meta_batch", "validate_every")
-        tests = ("validation_episodes", "test_episodes", "test_queries")
-        counts += tuple(name for name in ("chunk", "workers", "test_ways") if getattr(self, name) is not None)
-        check_counts(**{name: getattr(self, name) for name in counts + tests})
-        check_counts(0, iterations=self.iterations)
-        check_rate(meta_lr=self.meta_lr)
-        check_schedule(self.schedule)
-        check_augmentation(self.augmentation)
+        ways = {} if self.test_ways is None else {"test_ways": self.test_ways}
+        check_counts(test_episodes=self.test_episodes, test_queries=self.test_queries, **ways)
+        self.training()
 
     def folder(self) -> Path:
         """The run folder."""
         name = f"{self.dataset}-{self.algorithm}-{self.model.replace('/', '-')}-{self.ways}w{self.shots}s"
         return Path(self.run or f"runs/{name}")
 
-    def training(self) -> dict[str, Any]:
-        """What `meta_train` is to be told."""
-        names = ("ways", "shots", "queries", "iterations", "meta_batch", "meta_lr", "schedule", "validate_every")
-        more = (
-            "augmentation",
-            "test_options",
-            "validation_episodes",
-            "seed",
-            "engine",
-            "chunk",
-            "workers",
-            "compile",
-            "unfold",
-            "device",
-        )
-        tested = {"validation_queries": self.test_queries, "validation_ways": self.test_ways}
-        return {name: getattr(self, name) for name in names + more} | tested
+    def training(self) -> TrainingSettings:
+        """What decides the training itself. `InputError` for a setting that cannot be used."""
+        shared = {name: getattr(self, name) for name in NAMES if name in FIELDS} | {"init": self.init or None}
+        return TrainingSettings(**shared, **{name: getattr(self, own) for name, own in TESTED.items()})
 
 
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
+TESTED = {"validation_ways": "test_ways", "validation_queries": "test_queries"}  # what the trainer calls them
 MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`
 
 
@@ -167,10 +157,7 @@ def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = M
             raise InputError(f"{source} was made in Python with a {kind} that has no name; go on with it in Python.")
         settings[kind], settings[f"{kind}_options"] = recipe["name"], dict(recipe["options"])
     training = config.get("training") or {}
-    for word in ("queries", "ways"):
-        if f"validation_{word}" in training:
-            training = training | {f"test_{word}": training[f"validation_{word}"]}
-    training = training | (config.get("test") or {})
+    training = {TESTED.get(name, name): value for name, value in training.items()} | (config.get("test") or {})
     settings |= {name: value for name, value in training.items() if name in FIELDS}
     if "model" in kinds:  # sizes that the data set and the task decide are left to them, in case these change
         sizes = fitting(settings, (config.get("data") or {}).get("example_shape"))

@@ -19,6 +19,7 @@ from ..seeds import default_draws, stream
 from .augmentation import augmented
 from .prefetch import ahead
 from .schedules import SCHEDULES
+from .settings import TrainingSettings
 from .state import Training
 
 READ_EVERY = 10  # iterations: on a GPU, reading a figure back waits for all that was started before it
@@ -33,13 +34,12 @@ def meta_batches(training: Training) -> Generator[Episode]:
     )
 
 
-def draw_meta_batch(algorithm: Algorithm, split: Any, settings: dict[str, Any], index: int) -> Episode:
+def draw_meta_batch(algorithm: Algorithm, split: Any, settings: TrainingSettings, index: int) -> Episode:
     """The meta-batch of one iteration, which the seed and the iteration's number alone decide."""
-    seed, device, dtype = settings["seed"], device_of(algorithm), dtype_of(algorithm)
-    ways, shots, queries, tasks = (settings[name] for name in ("ways", "shots", "queries", "meta_batch"))
-    drawn = algorithm.draw(split, ways, shots, queries, tasks, stream(seed, "training", index), device)
-    drawn = augmented(drawn, settings.get("augmentation", "none"), stream(seed, "augmentation", index))
-    return in_dtype(drawn, dtype)
+    task = settings.ways, settings.shots, settings.queries, settings.meta_batch
+    drawn = algorithm.draw(split, *task, stream(settings.seed, "training", index), device_of(algorithm))
+    drawn = augmented(drawn, settings.augmentation, stream(settings.seed, "augmentation", index))
+    return in_dtype(drawn, dtype_of(algorithm))
 
 
 def meta_update(training: Training, episodes: Episode) -> None:
@@ -51,8 +51,8 @@ def meta_update(training: Training, episodes: Episode) -> None:
     algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
     training.optimizer.zero_grad()
     algorithm.anneal(training.iteration / training.iterations)
-    drawn_from = default_draws(settings["seed"], "training draws", index, device_of(algorithm))
-    ways = algorithm.classes or settings["ways"]
+    drawn_from = default_draws(settings.seed, "training draws", index, device_of(algorithm))
+    ways = algorithm.classes or settings.ways
     with drawn_from, of_ways(ways):
         losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
     gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
@@ -65,7 +65,7 @@ def meta_update(training: Training, episodes: Episode) -> None:
     if len(training.unread) == every:
         read_figures(training)
     for group in training.optimizer.param_groups:
-        group["lr"] = settings["meta_lr"] * SCHEDULES[settings["schedule"]](training.iteration / training.iterations)
+        group["lr"] = settings.meta_lr * SCHEDULES[settings.schedule](training.iteration / training.iterations)
     training.optimizer.step()
     training.iteration = index
     if training.due:
@@ -84,7 +84,7 @@ def read_figures(training: Training) -> None:
             what = "meta-gradient" if math.isfinite(line["loss"]) else "loss"
             raise InputError(
                 f"The {what} is not finite at iteration {index}; try a smaller meta_lr than "
-                f"{training.settings['meta_lr']:g} or a smaller inner lr. The last checkpoint is kept."
+                f"{training.settings.meta_lr:g} or a smaller inner lr. The last checkpoint is kept."
             )
         training.history.append({"iteration": index, **line})
     training.unread.clear()

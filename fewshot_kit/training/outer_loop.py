@@ -11,23 +11,15 @@ from typing import Any
 
 import torch
 
-from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
-from ..algorithms.bases.task_check import check_task
-from ..errors import InputError
 from ..evaluation import evaluate
 from ..modules.modes import kept_modes
-from ..modules.place import find_device
-from ..ranges import check_counts, check_rate
-from ..runs.checkpoints import state_path
-from ..runs.config import describe, read_config
-from .augmentation import check_augmentation
 from .hooks import Hooks, ProgressBar
-from .initial import start_from
-from .meta_update import draw_meta_batch, meta_batches, meta_update, read_figures
+from .meta_update import meta_batches, meta_update, read_figures
+from .preparation import prepare
 from .recorder import Recorder
-from .schedules import check_schedule
+from .settings import USUAL, TrainingSettings
 from .signals import stop_requests
 from .state import Training, TrainingResult
 
@@ -36,33 +28,35 @@ def meta_train(
     algorithm: Algorithm,
     data: Any,
     *,
-    ways: int = 5,
-    shots: int = 1,
-    queries: int = 15,
-    iterations: int = 2000,
-    meta_batch: int = 16,
-    meta_lr: float = 1e-3,
-    schedule: str = "constant",
-    augmentation: str = "none",
-    init: str | Path | None = None,
-    seed: int = 0,
+    ways: int = USUAL.ways,
+    shots: int = USUAL.shots,
+    queries: int = USUAL.queries,
+    iterations: int = USUAL.iterations,
+    meta_batch: int = USUAL.meta_batch,
+    meta_lr: float = USUAL.meta_lr,
+    schedule: str = USUAL.schedule,
+    augmentation: str = USUAL.augmentation,
+    init: str | Path | None = USUAL.init,
+    seed: int = USUAL.seed,
     run: str | Path | None = None,
     resume: bool = False,
-    validate_every: int = 200,
-    validation_episodes: int = 200,
-    validation_queries: int = 15,
-    validation_ways: int | None = None,
+    validate_every: int = USUAL.validate_every,
+    validation_episodes: int = USUAL.validation_episodes,
+    validation_queries: int = USUAL.validation_queries,
+    validation_ways: int | None = USUAL.validation_ways,
     test_options: dict[str, Any] | None = None,
-    engine: str = "auto",
-    chunk: int | None = None,
-    workers: int | None = None,
-    compile: bool = False,
-    unfold: bool = False,
+    engine: str = USUAL.engine,
+    chunk: int | None = USUAL.chunk,
+    workers: int | None = USUAL.workers,
+    compile: bool = USUAL.compile,
+    unfold: bool = USUAL.unfold,
     device: torch.device | str | None = None,
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
 ) -> TrainingResult:
     """Meta-train an algorithm, in place, by Adam on the mean loss of a meta-batch.
+
+    The defaults are those of `TrainingSettings`, which the command line has too.
 
     It learns from what its `draw` gives: episodes, or labelled batches where it learns classes as classes.
 
@@ -106,82 +100,41 @@ def meta_train(
             finite (the last checkpoint stays); a full disk (the last good checkpoint stays).
         KeyboardInterrupt: stopped by a signal.
     """
-    check_counts(ways=ways, shots=shots, queries=queries, meta_batch=meta_batch)
-    check_counts(0, iterations=iterations)
-    check_counts(validate_every=validate_every, validation_episodes=validation_episodes)
-    check_counts(validation_queries=validation_queries, validation_ways=validation_ways or ways)
-    check_rate(meta_lr=meta_lr)
-    check_schedule(schedule)
-    check_augmentation(augmentation)
-    with_options(copy.copy(algorithm), **test_options or {})  # said before any work
-    task = {"ways": ways, "shots": shots, "queries": queries}
-    data.train.check(**task)
-    if data.validation is not None and iterations:
-        data.validation.check(validation_ways or ways, shots, validation_queries)
-    if device is not None:
-        algorithm.to(find_device(device))
-    drawn: dict[str, Any] = task | {"meta_batch": meta_batch, "seed": seed, "augmentation": augmentation}
-    batch = draw_meta_batch(algorithm, data.train, drawn, 1)
-    check_task(algorithm, batch.query_x[0], batch.query_y[0], ways)
-    parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
-    if not parameters and iterations:
-        raise InputError(
-            f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True; ask for 0 "
-            "iterations to keep it as it is."
-        )
+    settings = TrainingSettings(
+        ways=ways, shots=shots, queries=queries, iterations=iterations, meta_batch=meta_batch, meta_lr=meta_lr,
+        schedule=schedule, seed=seed, validate_every=validate_every, validation_episodes=validation_episodes,
+        validation_queries=validation_queries, validation_ways=validation_ways, engine=engine, chunk=chunk,
+        workers=workers, compile=compile, unfold=unfold, augmentation=augmentation, init=init,
+        test_options=dict(test_options or {}),
+    )  # fmt: skip
+    return train_by(settings, algorithm, data, run=run, resume=resume, device=device, progress=progress, hooks=hooks)
 
-    if resume and run is None:
-        raise InputError("resume needs the run folder to go on with; name it with run=.")
-    running: dict[str, Any] = {"engine": engine, "chunk": chunk, "workers": workers}
-    running |= {"compile": compile, "unfold": unfold}
-    if resume:
-        recorded = read_config(run or "").get("training", {})
-        if engine in ("auto", recorded.get("engine")):  # what was not said anew is as it was
-            unsaid = {name: value for name, value in running.items() if value in ("auto", None, False)}
-            running |= {name: recorded.get(name, value) for name, value in unsaid.items()}
-    with kept_modes(algorithm):
-        if not resume or not state_path(run or "").exists():  # new, or killed before its first checkpoint
-            if init is not None:
-                start_from(algorithm, init)
-            algorithm.eval().begin(data.train, iterations)
-        algorithm.train()
-        unmeasured = running["engine"] == "auto" and not iterations
-        choice = engines.usual(algorithm, batch) if unmeasured else engines.choose(algorithm, batch, **running)
-    settings: dict[str, Any] = task | {
-        "iterations": iterations,
-        "meta_batch": meta_batch,
-        "meta_lr": float(meta_lr),
-        "schedule": schedule,
-        "seed": seed,
-        "validate_every": validate_every,
-        "validation_episodes": validation_episodes,
-        "validation_queries": validation_queries,
-        **choice.settings(),
-    }
-    unusual: dict[str, tuple[Any, Any]] = {"augmentation": (augmentation, "none"), "init": (init and str(init), None)}
-    unusual |= {"validation_ways": (validation_ways or ways, ways), "test_options": (test_options or {}, {})}
-    settings |= {name: value for name, (value, usual) in unusual.items() if value != usual}  # older runs have none
-    optimizer = torch.optim.Adam([{"params": parameters}], lr=meta_lr, fused=True)  # a group may be empty
-    training = Training(algorithm, data, optimizer, settings, choice)
-    watching: list[Hooks] = [ProgressBar()] if progress and iterations else []
-    recorder = None
-    if run is not None:
-        recorder = Recorder(run, describe(algorithm, data, settings))
-        (recorder.resume if resume else recorder.begin)(training)
-        if resume and recorded.get("iterations") == 0 and iterations:  # what was to stay as it is is trained after all
-            algorithm.begin(data.train, iterations)
-        watching.append(recorder)
 
+def train_by(
+    settings: TrainingSettings,
+    algorithm: Algorithm,
+    data: Any,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+    hooks: Sequence[Hooks] = (),
+) -> TrainingResult:
+    """As `meta_train`, by settings that are one object already."""
+    training, recorder = prepare(algorithm, data, settings, run, resume, device)
+    watching: list[Hooks] = [ProgressBar()] if progress and settings.iterations else []
+    watching += [recorder] if recorder is not None else []
     started = time.perf_counter()
     _loop(training, [*watching, *hooks], recorder)
-    with_options(algorithm, **test_options or {})
+    with_options(algorithm, **settings.test_options)
     return TrainingResult(
         iterations=training.iteration,
         weights=training.weights,
         best=training.best,
         history=training.history,
         run=Path(run) if run is not None else None,
-        engine=choice.engine,
+        engine=training.choice.engine,
         seconds=time.perf_counter() - started,
     )
 
@@ -218,15 +171,15 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
 
 def _validate(training: Training, hooks: list[Hooks]) -> None:
     settings = training.settings
-    tested = with_options(copy.copy(training.algorithm), **settings.get("test_options", {}))
+    tested = with_options(copy.copy(training.algorithm), **settings.test_options)
     found = evaluate(
         tested,
         training.data.validation,
-        ways=settings.get("validation_ways", settings["ways"]),
-        shots=settings["shots"],
-        queries=settings["validation_queries"],
-        episodes=settings["validation_episodes"],
-        seed=settings["seed"],
+        ways=settings.tested_ways,
+        shots=settings.shots,
+        queries=settings.validation_queries,
+        episodes=settings.validation_episodes,
+        seed=settings.seed,
         engine=training.choice.for_evaluation(tested),
     )
     figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}

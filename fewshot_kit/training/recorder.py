@@ -17,6 +17,7 @@ from ..runs.checkpoints import load_state, record_results, save_state, state_pat
 from ..runs.config import first_difference, plain, read_config, write_config
 from ..runs.storage import unwritable, write_bytes
 from .hooks import Hooks
+from .settings import TrainingSettings
 from .state import Training
 
 
@@ -48,13 +49,15 @@ class Recorder(Hooks):
             InputError: no such run; a setting that differs; more iterations done than asked for.
         """
         recorded = read_config(self.run)
-        grows = recorded["training"].get("schedule") == "constant" or not recorded["training"]["iterations"]
+        before = TrainingSettings.from_config(recorded)
+        grows = before.schedule == "constant" or not before.iterations
         difference = first_difference(_comparable(recorded, grows), _comparable(self.config, grows))
         if difference:
             raise InputError(f"{self.run} cannot be resumed: {difference}; use the recorded settings or another --run.")
-        planned = recorded["training"]["iterations"]
-        if training.iterations < planned:
-            raise InputError(f"{self.run} was started for {planned} iterations; ask for as many or more, not fewer.")
+        if training.iterations < before.iterations:
+            raise InputError(
+                f"{self.run} was started for {before.iterations} iterations; ask for as many or more, not fewer."
+            )
         if not state_path(self.run).exists():  # killed before the very first checkpoint
             write_bytes(self.metrics, b"")
             self.checkpoint(training)
@@ -65,7 +68,7 @@ class Recorder(Hooks):
         training.history = self._rewind(training.iteration)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
             self._keep_best(training)
-        if training.iterations > planned:
+        if training.iterations > before.iterations:
             write_config(self.run, self.config)
 
     def _rewind(self, iteration: int) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import torch
 
 from .. import engines
 from ..algorithms import Algorithm
+from .settings import TrainingSettings
 
 
 @dataclasses.dataclass
@@ -19,7 +20,7 @@ class Training:
     algorithm: Algorithm
     data: Any
     optimizer: torch.optim.Optimizer
-    settings: dict[str, Any]  # the arguments of `meta_train` that define the run, and the engine that was chosen
+    settings: TrainingSettings  # with the engine that was chosen
     choice: engines.Choice
     iteration: int = 0  # meta-updates done
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
@@ -30,17 +31,17 @@ class Training:
     @property
     def iterations(self) -> int:
         """Meta-updates asked for."""
-        return int(self.settings["iterations"])
+        return self.settings.iterations
 
     @property
     def meta_batch(self) -> int:
         """Episodes per meta-update."""
-        return int(self.settings["meta_batch"])
+        return self.settings.meta_batch
 
     @property
     def due(self) -> bool:
         """Whether this iteration ends with a validation and a checkpoint."""
-        return self.iteration % self.settings["validate_every"] == 0 or self.iteration == self.iterations
+        return self.iteration % self.settings.validate_every == 0 or self.iteration == self.iterations
 
     @property
     def weights(self) -> str:

@@ -78,7 +78,7 @@ def test_trained_with_more_ways_than_tested():
         on_start = on_iteration = on_end = on_exit = lambda *_: None
 
         def on_validation(self, training, found):
-            seen.append((found.ways, training.settings["ways"], training.settings["validation_ways"]))
+            seen.append((found.ways, training.settings.ways, training.settings.validation_ways))
 
     task = {"ways": 6, "validation_ways": 2, "shots": 1, "queries": 2, "validation_queries": 2}
     meta_train(algorithm, world(), **task, iterations=1, meta_batch=2, progress=False, hooks=[Watch()])

@@ -107,13 +107,13 @@ class _Stop(Hooks):
 def test_ctrl_c_says_so_and_resume_needs_no_flag_but_the_folder(cli, run, monkeypatch):
     from fewshot_kit.experiments import running as experiment
 
-    before = experiment.meta_train
+    before = experiment.train_by
     stopping = lambda *args, hooks, **kwargs: before(*args, hooks=[*hooks, _Stop()], **kwargs)  # noqa: E731
-    monkeypatch.setattr(experiment, "meta_train", stopping)
+    monkeypatch.setattr(experiment, "train_by", stopping)
     said = cli(f"train {TINY} --run stopped --json")
     assert said == Said(130, '{"error": "Interrupted."}\n', "fewshot-kit: Interrupted.\n")
     assert not Path("stopped/results.json").exists()
-    monkeypatch.setattr(experiment, "meta_train", before)
+    monkeypatch.setattr(experiment, "train_by", before)
     cli.good("train --run stopped --resume")
     same_run(run, Path("stopped"))
 
@@ -231,13 +231,13 @@ def test_doctor(cli):
 def test_quiet_leaves_the_result_and_nothing_else(cli, monkeypatch):
     from fewshot_kit.experiments import running as experiment
 
-    before = experiment.meta_train
+    before = experiment.train_by
 
     def warning(*args, **options):
         print("a notice", file=sys.stderr)
         return before(*args, **options)
 
-    monkeypatch.setattr(experiment, "meta_train", warning)
+    monkeypatch.setattr(experiment, "train_by", warning)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     loud, still = cli(f"train {TINY} --run loud"), cli(f"train {TINY} --run still --quiet")
     assert "a notice" in loud.err and "meta-train: 100%" in loud.err and "evaluate the test split" in loud.err

@@ -1,5 +1,6 @@
 """Images changed while training: by their own generator, on any device, and never in validation or test."""
 
+import dataclasses
 import math
 
 import pytest
@@ -14,6 +15,7 @@ from fewshot_kit.errors import InputError
 from fewshot_kit.training.augmentation import _warped, augmented, photos, strokes
 from fewshot_kit.training.hooks import Hooks
 from fewshot_kit.training.meta_update import draw_meta_batch
+from fewshot_kit.training.settings import TrainingSettings
 
 
 def generator(seed=0):
@@ -83,11 +85,12 @@ def test_support_and_queries_are_changed_each_for_itself():
 def test_training_alone_is_augmented(data_root):
     """The trainer's meta-batch is the plain one, augmented; the validation sees what it always saw."""
     data = datasets.create("futurama", root=data_root, validation=4)
-    settings = {"ways": 3, "shots": 1, "queries": 2, "meta_batch": 2, "seed": 0}
+    settings = TrainingSettings(ways=3, shots=1, queries=2, meta_batch=2)
+    strokes_too = dataclasses.replace(settings, augmentation="strokes")
     protonet = algorithms.create("protonet", model=models.create("conv4", hidden=4, seed=0))
     plain = draw_meta_batch(protonet, data.train, settings, 3)
-    changed = draw_meta_batch(protonet, data.train, settings | {"augmentation": "strokes"}, 3)
-    again = draw_meta_batch(protonet, data.train, settings | {"augmentation": "strokes"}, 3)
+    changed = draw_meta_batch(protonet, data.train, strokes_too, 3)
+    again = draw_meta_batch(protonet, data.train, strokes_too, 3)
     assert torch.equal(changed.query_x, again.query_x) and not torch.allclose(changed.query_x, plain.query_x)
 
     seen = []

@@ -8,13 +8,14 @@ from fewshot_kit import algorithms, datasets, models
 from fewshot_kit.algorithms.bases.task_classes import class_count, of_ways
 from fewshot_kit.engines import Choice
 from fewshot_kit.training.meta_update import READ_EVERY, meta_update
+from fewshot_kit.training.settings import TrainingSettings
 from fewshot_kit.training.state import Training
 
 CASES = [(name, Choice("vmap")) for name in algorithms.names()] + [
     ("maml", Choice("vmap", unfold=True)),
     ("maml", Choice("loop", workers=1)),
 ]
-ANY_DEVICE = {"seed": 0, "ways": 3, "meta_lr": 1e-3, "schedule": "cosine", "iterations": 100, "validate_every": 100}
+ANY_DEVICE = TrainingSettings(ways=3, meta_lr=1e-3, schedule="cosine", iterations=100, validate_every=100)
 
 
 def training(name, choice):

@@ -36,7 +36,6 @@ def test_the_run_folder(uninterrupted):
     assert config["version"] == 1
     assert config["training"] == {k: v for k, v in SMALL.items() if k != "progress"} | {
         "iterations": 10,
-        "schedule": "constant",
         "seed": 0,
         "chunk": None,
         "workers": 1,
@@ -256,27 +255,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         train(centroids(), iterations=8, run=tmp_path, hooks=[Spoil()])
     kept = load(tmp_path, algorithm=centroids(), which="last")
     assert all(tensor.isfinite().all() for tensor in kept.state_dict().values())
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"ways": 9}, "9 ways are more than the 8 classes"),
-        ({"shots": 9}, "too few for 9 shots"),
-        ({"iterations": -1}, "iterations is -1; it must be a whole number of at least 0"),
-        ({"meta_batch": 2.5}, "meta_batch is 2.5"),
-        ({"meta_lr": float("nan")}, "meta_lr is nan"),
-        ({"schedule": "cosign"}, "Unknown schedule 'cosign'; it is one of constant, cosine"),
-        ({"engine": "warp"}, "warp"),
-        ({"engine": "vmap", "chunk": 4}, "chunk is 4, more than the 3 episodes"),
-        ({"workers": 0}, "workers is 0"),
-        ({"device": "cuda:77"}, "The device 'cuda:77' is not there"),
-        ({"device": "gpu"}, "'gpu' is no device"),
-    ],
-)
-def test_bad_settings(settings, said):
-    with pytest.raises(InputError, match=said):
-        train(centroids(), **settings)
 
 
 def test_bad_models():

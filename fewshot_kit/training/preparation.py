@@ -1,0 +1,99 @@
+"""What comes before the first meta-update: whether all fits together, the start, the engine, the run folder."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import engines
+from ..algorithms import Algorithm
+from ..algorithms.bases.replacing import with_options
+from ..algorithms.bases.task_check import check_task
+from ..episodes import Episode
+from ..errors import InputError
+from ..modules.modes import kept_modes
+from ..modules.place import find_device
+from ..runs.checkpoints import state_path
+from ..runs.config import describe, read_config
+from .initial import start_from
+from .meta_update import draw_meta_batch
+from .recorder import Recorder
+from .settings import TrainingSettings
+from .state import Training
+
+
+def prepare(
+    algorithm: Algorithm,
+    data: Any,
+    settings: TrainingSettings,
+    run: str | Path | None,
+    resume: bool,
+    device: torch.device | str | None,
+) -> tuple[Training, Recorder | None]:
+    """A run that is ready for its next iteration, and what keeps its folder, where it has one.
+
+    Raises:
+        InputError: as `meta_train`.
+    """
+    before = _before(run) if resume else None
+    first = _first_meta_batch(algorithm, data, settings, device)
+    parameters = _trained(algorithm, settings)
+    with kept_modes(algorithm):
+        if before is None or not state_path(run or "").exists():  # new, or killed before its first checkpoint
+            if settings.init is not None:
+                start_from(algorithm, settings.init)
+            algorithm.eval().begin(data.train, settings.iterations)
+        algorithm.train()
+        choice = _choice(algorithm, first, settings.run_as(before) if before else settings)
+    settings = dataclasses.replace(settings, **choice.settings())
+    optimizer = torch.optim.Adam([{"params": parameters}], lr=settings.meta_lr, fused=True)  # a group may be empty
+    training = Training(algorithm, data, optimizer, settings, choice)
+    if run is None:
+        return training, None
+    recorder = Recorder(run, describe(algorithm, data, settings.recorded()))
+    (recorder.resume if resume else recorder.begin)(training)
+    if before and not before.iterations and settings.iterations:  # what was to stay as it is is trained after all
+        algorithm.begin(data.train, settings.iterations)
+    return training, recorder
+
+
+def _before(run: str | Path | None) -> TrainingSettings:
+    if run is None:
+        raise InputError("resume needs the run folder to go on with; name it with run=.")
+    return TrainingSettings.from_config(read_config(run))
+
+
+def _first_meta_batch(
+    algorithm: Algorithm, data: Any, settings: TrainingSettings, device: torch.device | str | None
+) -> Episode:
+    """What the run's first meta-update learns from, once options, data, device and model fit together."""
+    with_options(copy.copy(algorithm), **settings.test_options)  # said before any work
+    data.train.check(settings.ways, settings.shots, settings.queries)
+    if data.validation is not None and settings.iterations:
+        data.validation.check(settings.tested_ways, settings.shots, settings.validation_queries)
+    if device is not None:
+        algorithm.to(find_device(device))
+    first = draw_meta_batch(algorithm, data.train, settings, 1)
+    check_task(algorithm, first.query_x[0], first.query_y[0], settings.ways)
+    return first
+
+
+def _trained(algorithm: Algorithm, settings: TrainingSettings) -> list[nn.Parameter]:
+    parameters = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
+    if not parameters and settings.iterations:
+        raise InputError(
+            f"{type(algorithm.model).__name__} has nothing to train: no parameter has requires_grad=True; ask for 0 "
+            "iterations to keep it as it is."
+        )
+    return parameters
+
+
+def _choice(algorithm: Algorithm, first: Episode, settings: TrainingSettings) -> engines.Choice:
+    if settings.engine == "auto" and not settings.iterations:  # nothing is worth measuring
+        return engines.usual(algorithm, first)
+    return engines.choose(algorithm, first, **settings.running)

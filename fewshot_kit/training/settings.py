@@ -1,0 +1,92 @@
+"""What decides a training run, in one place: the settings, their defaults, their checks, and how a run records them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..engines.selection import check_running
+from ..ranges import check_counts, check_rate
+from .augmentation import check_augmentation
+from .schedules import check_schedule
+
+LATER = ("augmentation", "init", "validation_ways", "test_options")  # runs of earlier versions lack them: as usual
+RUNNING = ("engine", "chunk", "workers", "compile", "unfold")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The settings of `meta_train` that decide a run; its documentation says what each is.
+
+    The defaults are those of the command line too, and its recipes are on top of them.
+
+    Raises:
+        InputError: a setting that cannot be used.
+    """
+
+    ways: int = 5
+    shots: int = 1
+    queries: int = 5
+    iterations: int = 10800
+    meta_batch: int = 6
+    meta_lr: float = 0.003
+    schedule: str = "cosine"
+    seed: int = 0
+    validate_every: int = 1200
+    validation_episodes: int = 200
+    validation_queries: int = 15
+    engine: str = "auto"
+    chunk: int | None = None
+    workers: int | None = None
+    compile: bool = False
+    unfold: bool = False
+    augmentation: str = "none"
+    init: str | Path | None = None
+    validation_ways: int | None = None  # None: as in training
+    test_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_counts(ways=self.ways, shots=self.shots, queries=self.queries, meta_batch=self.meta_batch)
+        check_counts(0, iterations=self.iterations)
+        check_counts(validate_every=self.validate_every, validation_episodes=self.validation_episodes)
+        check_counts(validation_queries=self.validation_queries, validation_ways=self.tested_ways)
+        check_rate(meta_lr=self.meta_lr)
+        check_schedule(self.schedule)
+        check_augmentation(self.augmentation)
+        check_running(self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch)
+
+    @property
+    def tested_ways(self) -> int:
+        """Classes of a validation episode."""
+        return self.ways if self.validation_ways is None else self.validation_ways
+
+    @property
+    def running(self) -> dict[str, Any]:
+        """How meta-batches are run: what `engines.choose` takes."""
+        return {name: getattr(self, name) for name in RUNNING}
+
+    def run_as(self, before: TrainingSettings) -> TrainingSettings:
+        """The same, run as `before` was, unless another engine is asked for; what is asked for otherwise stays."""
+        if self.engine not in ("auto", before.engine):
+            return self
+        unsaid = {name for name, value in self.running.items() if value in ("auto", None, False)}
+        return dataclasses.replace(self, **{name: getattr(before, name) for name in unsaid})
+
+    def recorded(self) -> dict[str, Any]:
+        """What `config.yaml` has under `training`; of `LATER`, what is not as usual."""
+        found = {name: getattr(self, name) for name in NAMES} | {"meta_lr": float(self.meta_lr)}
+        found |= {"init": self.init and str(self.init), "validation_ways": self.tested_ways}
+        usual = {name: getattr(USUAL, name) for name in LATER} | {"validation_ways": self.ways}
+        return {name: value for name, value in found.items() if name not in usual or value != usual[name]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TrainingSettings:
+        """The settings of a run, from the content of its `config.yaml`."""
+        recorded = config.get("training") or {}
+        return cls(**{name: recorded[name] for name in NAMES if name in recorded})
+
+
+USUAL = TrainingSettings()
+NAMES = tuple(setting.name for setting in dataclasses.fields(TrainingSettings))
