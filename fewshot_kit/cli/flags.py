@@ -14,7 +14,7 @@ from ..runs.yaml_text import read_yaml
 
 
 def option(text: str) -> tuple[str, Any]:
-    """Reads `"lr=0.4"` as `("lr", 0.4)`; the value is YAML. argparse prints the errors of this and the next functions."""
+    """Reads `"lr=0.4"` as `("lr", 0.4)`; the value is YAML. argparse prints the error of a wrong text."""
     import yaml
 
     name, equals, value = text.partition("=")

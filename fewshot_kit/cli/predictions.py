@@ -69,7 +69,7 @@ def table(predictions: Sequence[Prediction]) -> str:
 
 
 def to_json(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Returns `{"classes", "predictions": [{"image", "label", "probability", "probabilities"}]}`, with four decimals."""
+    """Returns `{"classes", "predictions": [{"image", "label", "probability", "probabilities"}]}`, to four decimals."""
     return {
         "classes": _classes(predictions),
         "predictions": [
