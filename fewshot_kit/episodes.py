@@ -56,7 +56,7 @@ def split(x: Tensor, y: Tensor, shots: int) -> Episode:
 
 
 def presentations(y: Tensor) -> Tensor:
-    """Counts for class indices `[..., L]` how often each one's class has occurred so far, itself included: `[..., L]`."""
+    """Returns how often each of the class indices `[..., L]` has occurred up to its place: 1, 2, ... `[..., L]`."""
     return (y[..., :, None] == y[..., None, :]).tril().sum(-1)
 
 

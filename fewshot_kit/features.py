@@ -204,7 +204,7 @@ def _embed(
     size: int,
     what: str,
 ) -> Tensor:
-    """Returns embeddings `[N, D]` on the CPU. `read` turns parts of `rows` into images, in batches of bounded memory."""
+    """Returns embeddings `[N, D]` on the CPU. `read` turns parts of `rows` into images, in bounded batches."""
     from tqdm import tqdm
 
     found, place, dtype = [], device_of(module), dtype_of(module)

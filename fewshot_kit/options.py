@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def wanted(value: Any, annotation: Any) -> str | None:
-    """Returns in words what a value has to be if it does not fit its annotation. None: it fits, or nobody can tell."""
+    """Returns in words what the annotation asks for, or None if the value fits or the annotation is not in `KINDS`."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     names = [part.split("[")[0].strip() for part in text.split("|")]
     if any(name not in KINDS for name in names):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 # All sizes are in pixels.
-TALLEST = 4000  # most height of a page
+TALLEST = 4000  # largest height of a page
 TILE, SMALL = 132, 60  # sides of a query and of a support image
 MARGIN, GAP = 32, 14
 TITLE, HEADER, CAPTION, BAR = 64, 44, 44, 6
