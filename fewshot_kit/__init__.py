@@ -1,4 +1,4 @@
-"""fewshot_kit: adapt any `nn.Module` to a new task in one line; models, algorithms and data sets by name."""
+"""fewshot_kit adapts any `nn.Module` to a new task in one line. It has models, algorithms and data sets by name."""
 
 from . import algorithms, datasets, engines, features, models
 from .adaptation.adapting import Learner, adapt

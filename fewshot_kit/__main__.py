@@ -1,4 +1,4 @@
-"""`python -m fewshot_kit`."""
+"""Runs the command line for `python -m fewshot_kit`."""
 
 import sys
 

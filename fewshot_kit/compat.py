@@ -1,4 +1,4 @@
-"""Repairs that old dependencies need, each with its reason. Nothing here runs at import."""
+"""Repairs for old dependencies, each with its reason. Nothing here runs at import."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from types import ModuleType
 
 import torch
 
-_lock = threading.RLock()  # what is swapped during an import (warnings, stderr) belongs to the whole process
+_lock = threading.RLock()  # an import swaps warnings and stderr, which all threads share
 
 
 def load_torchvision_operators() -> str | None:
-    """Load torchvision's compiled operators, without importing torchvision.
+    """Loads torchvision's compiled operators without importing torchvision.
 
     Returns:
-        Why they do not load, or None where they do. Built for CUDA, they do not load beside a CPU build of torch.
+        The reason why they do not load, or None if they do. A CUDA build does not load with a CPU build of torch.
     """
     package = importlib.util.find_spec("torchvision")
     if package is None:
@@ -31,14 +31,15 @@ def load_torchvision_operators() -> str | None:
         return "this build of torchvision has none"
     try:
         torch.ops.load_library(compiled.origin)
-    except (ImportError, OSError) as error:  # torchvision itself takes these two for a missing library
+    except (ImportError, OSError) as error:  # torchvision also treats these as a missing library
         return str(error.__cause__ or error)
     return None
 
 
 def _declare_torchvision_operators() -> None:
-    """Without its compiled operators, torchvision's import dies for want of two schemas (pytorch/vision#8985).
-    Data sets, transforms and models call neither; declaring the schemas lets them import.
+    """Declares the two operators that torchvision's import needs, if its compiled ones do not load.
+
+    Without them the import fails (pytorch/vision#8985). Data sets, transforms and models never call them.
     """
     if "torchvision" in sys.modules or load_torchvision_operators() is None:
         return
@@ -48,26 +49,26 @@ def _declare_torchvision_operators() -> None:
 
 
 def _quietly(name: str) -> ModuleType:
-    """Import without the notices (gym) and warnings (invalid escapes, old APIs) that the import gives."""
+    """Imports a module without its notices (gym) and warnings (invalid escapes, old APIs)."""
     with _lock, warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         return importlib.import_module(name)
 
 
 def torchvision() -> ModuleType:
-    """torchvision, imported on first use."""
+    """Returns torchvision, imported on first use."""
     with _lock:
         _declare_torchvision_operators()
         return _quietly("torchvision")
 
 
 def learn2learn() -> ModuleType:
-    """learn2learn, imported on first use, silently: it imports torchvision and gym, and gym prints a notice."""
+    """Returns learn2learn, imported silently on first use. It imports torchvision, and gym, which prints a notice."""
     with _lock:
         _declare_torchvision_operators()
         return _quietly("learn2learn")
 
 
 def higher() -> ModuleType:
-    """higher, imported on first use: its docstrings hold invalid escapes, which newer Pythons warn of."""
+    """Returns higher, imported silently on first use. Newer Pythons warn of invalid escapes in its docstrings."""
     return _quietly("higher")

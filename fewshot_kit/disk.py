@@ -1,4 +1,4 @@
-"""Files that are whole whatever happens, and what a safetensors file says of itself."""
+"""Replaces files as a whole, and reads the metadata of safetensors files."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import json
 import os
 from pathlib import Path
 
-LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file
+LONGEST_HEADER = 100_000_000  # bytes of a safetensors file's header
 
 
 def replace(path: Path, data: bytes, temporary: Path) -> None:
-    """Write a file as a whole: readers see the old content or the new, whatever happens in between.
+    """Writes a file as a whole. Readers see the old content or the new, even after a kill.
 
     Args:
-        path: its folder is made where it does not exist.
-        temporary: where it is first written, in the same folder; nothing is left there. Processes that may write at the
-            same time need names of their own.
+        path: the file; its folder is made if it does not exist.
+        temporary: a path in the same folder, where the data is written first. It is removed. Processes that may write
+            at the same time need different names.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written to. The old file is still there then.
+        OSError: the disk is full, or the folder cannot be written to. The old file is kept.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def replace(path: Path, data: bytes, temporary: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders, and needs no such call
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders, and does not need this
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -45,9 +45,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """The texts beside the tensors of a safetensors file, by its header alone; none where it is no such file.
+    """Returns the metadata texts in a safetensors file's header, or {} for any other file.
 
-    Not by safetensors itself, which opens no truncated file.
+    The safetensors library would refuse a truncated file.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Episodes: one task's support and query set, and what is done to them before an algorithm sees them."""
+"""Episodes: one task's support set and queries, and functions that prepare them for algorithms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import InputError
 
 
 class Episode(NamedTuple):
-    """One task, or a meta-batch of T tasks, where every tensor has one more leading dimension T."""
+    """One task, or a meta-batch of T tasks, whose tensors have an extra leading dimension T."""
 
     support_x: Tensor  # [S, ...]
     support_y: Tensor  # [S]  int64 class index, or float targets
@@ -20,22 +20,22 @@ class Episode(NamedTuple):
     query_y: Tensor  # [Q]
 
     def to(self, device: torch.device | str) -> Episode:
-        """The same episode on another device."""
+        """Returns the episode on another device."""
         return Episode(*(tensor.to(device) for tensor in self))
 
 
 def stack(episodes: Iterable[Episode]) -> Episode:
-    """T episodes of equal shapes -> one meta-batch with a leading T."""
+    """Stacks T episodes of equal shapes into one meta-batch with a leading T."""
     return Episode(*(torch.stack(tensors) for tensors in zip(*episodes, strict=True)))
 
 
 def unstack(meta_batch: Episode) -> list[Episode]:
-    """A meta-batch with a leading T -> its T episodes."""
+    """Returns the T episodes of a meta-batch with a leading T."""
     return [Episode(*tensors) for tensors in zip(*meta_batch, strict=True)]
 
 
 def split(x: Tensor, y: Tensor, shots: int) -> Episode:
-    """One task's examples -> an episode: the first `shots` of every class are support, the rest query.
+    """Splits one task's examples into an episode: the first `shots` of every class are support, the rest queries.
 
     Args:
         x: examples `[N, ...]`.
@@ -43,7 +43,7 @@ def split(x: Tensor, y: Tensor, shots: int) -> Episode:
         shots: support examples per class.
 
     Raises:
-        InputError: a class without any example left for the query set.
+        InputError: a class without any example left for the queries.
     """
     counts = torch.bincount(y)
     few = [index for index, count in enumerate(counts.tolist()) if 0 < count <= shots]
@@ -56,16 +56,16 @@ def split(x: Tensor, y: Tensor, shots: int) -> Episode:
 
 
 def presentations(y: Tensor) -> Tensor:
-    """How many times the class of each has come by then: class indices `[..., L]` -> 1, 2, ... `[..., L]`."""
+    """Returns how often each of the class indices `[..., L]` has occurred up to its place: 1, 2, ... `[..., L]`."""
     return (y[..., :, None] == y[..., None, :]).tril().sum(-1)
 
 
 def relabel(labels: Sequence[Hashable] | Tensor) -> tuple[Tensor, list[Hashable]]:
-    """Any labels -> class indices `[N]` (int64) and the classes, sorted where they can be, by index."""
+    """Returns class indices `[N]` (int64) for any labels, and the classes by index, sorted if they have an order."""
     plain = labels.tolist() if isinstance(labels, Tensor) else list(labels)
     try:
         classes = sorted(set(plain))
-    except TypeError:  # labels of mixed kinds have no order: keep the one they came in
+    except TypeError:  # labels of mixed types have no order, so the given one is kept
         classes = list(dict.fromkeys(plain))
     index = {label: position for position, label in enumerate(classes)}
     return torch.tensor([index[label] for label in plain]), classes

@@ -1,10 +1,10 @@
-"""What the user got wrong, said in one sentence. The command line prints these and exits with status 2."""
+"""Errors that tell the user in one sentence what is wrong. The command line prints them and exits with status 2."""
 
 import difflib
 
 
 class KitError(Exception):
-    """Base of every error whose message is meant for the user as it stands."""
+    """Base of all errors whose messages are written for the user."""
 
 
 class InputError(KitError, ValueError):
@@ -20,12 +20,12 @@ class MisfitWarning(UserWarning):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, for quoting inside one of ours."""
+    """Returns the first line of another library's message, to be quoted in the kit's own."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def closest(name: str, names: list[str]) -> str:
-    """`" Did you mean 'x'?"` for the nearest of `names`, or nothing when none is near."""
+    """Returns `" Did you mean 'x'?"` with the nearest of `names`, or "" if none is near."""
     near = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""A frozen network's embeddings of a data set or of files, computed once and kept on disk."""
+"""Computes a frozen network's embeddings of data sets and files once, and keeps them on disk."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from .modules.place import device_of, dtype_of, find_device
 
 
 def embed_data(model: nn.Module, data: Data, **options: Any) -> Data:
-    """A data set of images -> the same data set of the network's embeddings, which every algorithm takes.
+    """Returns a data set of the network's embeddings in place of the images.
 
-    Train and evaluate on it with a network for vectors: `nn.Identity()` for heads on features, `models.create("mlp",
-    inputs=data.train.example_shape[0])` for the others.
+    Every algorithm can train and evaluate on it with a network for vectors: `nn.Identity()` for heads on features,
+    `models.create("mlp", inputs=data.train.example_shape[0])` for the others.
 
     Args:
-        model: any network; its head is left out. It is left as it was.
-        data: splits of images; see `embed_split`.
-        options: those of `embed_split`.
+        model: any network. Its head is not used, and it is not changed.
+        data: a data set of images; see `embed_split`.
+        options: the options of `embed_split`.
 
     Raises:
         InputError: as `embed_split`.
@@ -56,17 +56,18 @@ def embed_split(
     device: torch.device | str | None = None,
     keep: bool = True,
 ) -> Split:
-    """A split of images -> a split of their embeddings `[N, D]`, in the same order, with the same classes.
+    """Returns a split of the images' embeddings `[N, D]`, in the same order, with the same classes.
 
-    Where every turn of a class is a class of its own (`rotations="classes"`), each is embedded.
+    With `rotations="classes"`, all four rotations of every image are embedded, because each is a class of its own.
 
     Args:
-        model: any network; its head is left out. It is left as it was.
-        split: of images.
+        model: any network. Its head is not used, and it is not changed.
+        split: a split of images.
         head: name of the head; by default the last `nn.Linear`.
-        views: average over 1, 2 (mirrored) or 10 (and four corners of each) views of an image.
-        device: where to compute; by default where the model is.
-        keep: on disk, in the user's cache folder, under a hash of weights, transform and images, for a second call.
+        views: views per image to average over: 1, 2 (with the mirrored image) or 10 (with four corners of both).
+        device: the device to compute on; by default the model's.
+        keep: keep the embeddings in the user's cache folder for later calls, under a hash of weights, transform and
+            images.
 
     Raises:
         InputError: random rotations; batch norm without stored statistics; examples that the model does not take.
@@ -78,13 +79,13 @@ def embed_split(
 def embedded_by(
     module: nn.Module, embed: Callable[[Tensor], Tensor], split: Split, key: dict[str, Any] | None = None
 ) -> Split:
-    """A split of images -> a split of what `embed` makes of them, in the same order, with the same classes.
+    """Returns a split of the embeddings that `embed` gives for the images, in the same order, with the same classes.
 
     Args:
-        module: whose device and dtype the images are given in.
-        embed: `[N, ...]` -> `[N, D]`, of each example by itself.
-        split: of images.
-        key: keep the embeddings on disk under this and what the images are.
+        module: the images get its device and dtype.
+        embed: takes `[N, ...]`, returns `[N, D]`; each row depends on its own example alone.
+        split: a split of images.
+        key: keep the embeddings on disk under this key and a hash of the images.
 
     Raises:
         InputError: random rotations.
@@ -120,15 +121,15 @@ def embed_files(
     views: int = 1,
     device: torch.device | str | None = None,
 ) -> Split:
-    """A folder of class folders of images -> a split of their embeddings `[N, D]`.
+    """Returns a split of the embeddings `[N, D]` of the images in a folder of class folders.
 
-    Kept on disk under a hash of weights, transform and the files' names, sizes and times of change, so that a second
-    call decodes nothing.
+    Embeddings are kept on disk under a hash of weights, transform and the files' names, sizes and times of change. A
+    second call decodes nothing.
 
     Args:
         model: as in `embed_split`.
-        folder: holds one folder for each class.
-        transform: how an image becomes what the model sees; by default the network's own (`models.images_of`).
+        folder: a folder with one folder for each class.
+        transform: turns images into the model's inputs; by default the network's own (`models.images_of`).
         head, views, device: as in `embed_split`.
 
     Raises:
@@ -164,14 +165,14 @@ def features(
     model_options: dict[str, Any] | None = None,
     views: int = 1,
 ) -> Data:
-    """The embeddings of a data set by a frozen network, both by name, computed once and kept on disk.
+    """A data set's embeddings by a frozen network, both given by name, computed once and kept on disk.
 
-    The network's own image size, mean and deviation are taken where it has weights.
+    Images get the size, mean and deviation that a network with weights expects.
 
     Args:
-        dataset: data set by name.
-        model: network by name.
-        dataset_options, model_options: theirs.
+        dataset: name of the data set.
+        model: name of the network.
+        dataset_options, model_options: options of the data set and of the network.
         views: as in `embed_split`.
 
     Raises:
@@ -203,7 +204,7 @@ def _embed(
     size: int,
     what: str,
 ) -> Tensor:
-    """Embeddings `[N, D]` of what `read` gives of parts of `rows`, in batches of bounded memory, on the CPU."""
+    """Returns embeddings `[N, D]` on the CPU. `read` turns parts of `rows` into images, in bounded batches."""
     from tqdm import tqdm
 
     found, place, dtype = [], device_of(module), dtype_of(module)
@@ -220,7 +221,7 @@ def _embed(
 
 
 def _key(head: FeatureHead) -> dict[str, Any]:
-    """What embeddings depend on, apart from the images: the layers, the weights, the views."""
+    """Returns the part of the cache's key that is not about images: layers, weights and views."""
     digest = hashlib.sha256(repr(head.model).encode())
     for name, tensor in head.model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -1,9 +1,9 @@
-"""learn2learn with the kit's `MAML` and `MetaSGD` in the place of its own, for scripts that are written for it:
+"""learn2learn with the kit's `MAML` and `MetaSGD` in place of its own, for scripts that are written for learn2learn:
 
     from fewshot_kit import learn2learn as l2l  # was: import learn2learn as l2l
 
-Everything else is learn2learn's own. It is imported here and now, as by the line that this one replaces, so that a
-script's other imports of learn2learn find it repaired (`compat`).
+Everything else is learn2learn's own. This module imports it at once, so that a script's other imports of learn2learn
+get it with the repairs of `compat`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,6 @@ algorithms = SimpleNamespace(**vars(_library.algorithms) | {"MAML": MAML, "MetaS
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__path__":  # learn2learn's, by which Python would import its modules a second time
+    if name == "__path__":  # with it Python would import learn2learn's modules a second time
         raise AttributeError(f"{__name__} is no package.")
     return getattr(_library, name)

@@ -1,4 +1,4 @@
-"""What a factory can be made with: its options, and those of them that can be written down."""
+"""Reads the options of factories, checks their values, and finds those that JSON and YAML can hold."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .errors import InputError, closest
 
 
 def options_of(factory: Callable[..., Any], *, annotated: bool = False) -> inspect.Signature:
-    """The factory's signature, without annotations unless they are asked for.
+    """Returns the factory's signature, without annotations unless they are asked for.
 
-    Where a class hands its `**options` on to the class it inherits from, the options of that one take their place.
-    Arguments that a class lists in `not_options` are left out: they are for Python code alone.
+    If a class passes `**options` to its base class, the base class's options take their place. Arguments in the class's
+    `not_options` are left out, because they are for Python code only.
     """
     found = dict(inspect.signature(factory).parameters)
     if inspect.isclass(factory):
@@ -37,7 +37,7 @@ def _order(parameter: inspect.Parameter) -> tuple[int, bool]:
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that JSON and YAML can hold; a path becomes a string."""
+    """Returns the options that JSON and YAML can hold. A path becomes a string."""
     options = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in options.items()}
     return {name: value for name, value in options.items() if _is_plain(value)}
 
@@ -50,7 +50,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-# Annotation -> the types that YAML has for it, and what to call them.
+# YAML's types for an annotation, and a word for them.
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "a whole number"),
     "float": ((int, float), "a number"),
@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def wanted(value: Any, annotation: Any) -> str | None:
-    """What a value has to be, in words, where it does not fit its annotation; None where it fits, or none can tell."""
+    """Returns in words what the annotation asks for, or None if the value fits or the annotation is not in `KINDS`."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     names = [part.split("[")[0].strip() for part in text.split("|")]
     if any(name not in KINDS for name in names):
@@ -78,7 +78,7 @@ def wanted(value: Any, annotation: Any) -> str | None:
 
 
 def check_options(factory: Callable[..., Any], options: dict[str, Any], what: str) -> None:
-    """Raise `InputError` for the first option with a value of another kind than the factory's annotation says."""
+    """Raises `InputError` for the first option whose value does not fit the factory's annotation."""
     parameters = options_of(factory, annotated=True).parameters
     for name, value in options.items():
         kind = wanted(value, parameters[name].annotation) if name in parameters else None
@@ -87,7 +87,7 @@ def check_options(factory: Callable[..., Any], options: dict[str, Any], what: st
 
 
 def check_settings(settings: dict[Any, Any], annotations: dict[str, Any], source: str) -> None:
-    """Raise `InputError` for the first setting of a file that does not exist, or has a value of another kind."""
+    """Raises `InputError` for a file's first setting that does not exist, or whose value does not fit."""
     for name, value in settings.items():
         if name not in annotations:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Settings that have to be counts or rates."""
+"""Checks settings that have to be counts or rates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .errors import InputError
 
 
 def check_counts(least: int = 1, model: str | None = None, /, **counts: int) -> None:
-    """Raises `InputError` for the first count that is no whole number of at least 1, or of at least `least`.
+    """Raises `InputError` for the first count that is no whole number of at least `least`.
 
     Args:
-        least: what every count has to be at least.
-        model: whose sizes they are, by name, for the sentence.
+        least: the least value of every count.
+        model: the model's name for the message, if the counts are its sizes.
     """
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:

@@ -1,4 +1,4 @@
-"""Names for models, algorithms and data sets, open to other packages through entry points."""
+"""Registries of models, algorithms and data sets by name. Other packages can add names through entry points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .options import options_of, plain_options
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
-# What Python says where a factory hands options on to another function, and that one refuses.
+# Python's message if a factory passes options on to another function that does not have them.
 _REFUSED = re.compile(r"(?:unexpected|multiple values for) keyword argument '(\w+)'")
 
 
@@ -30,8 +30,8 @@ class Registry:
     """Factories (classes or functions) by name.
 
     Args:
-        kind: what is registered, in the singular (`"algorithm"`); the entry-point group is
-            `fewshot_kit.<kind>s`. Plug-ins are loaded on the first miss or listing.
+        kind: the registered kind in the singular (`"algorithm"`). The entry-point group is `fewshot_kit.<kind>s`.
+            Plug-ins are loaded on the first miss or listing.
     """
 
     def __init__(self, kind: str) -> None:
@@ -43,7 +43,7 @@ class Registry:
         self._plugins_loaded = False
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
-        """Decorator that gives a class or function an explicit name. A name taken twice raises `InputError`."""
+        """Returns a decorator that registers a class or function. It raises `InputError` if the name is taken."""
 
         def decorate(factory: Factory) -> Factory:
             taken = self._factories.get(name)
@@ -57,18 +57,18 @@ class Registry:
         return decorate
 
     def add_library(self, prefix: str, names: Callable[[], list[str]], make: Callable[..., Any]) -> None:
-        """From now on `PREFIX/NAME` is what another package has under NAME.
+        """Adds another package's names as `PREFIX/NAME`.
 
         Neither function is called before such a name is asked for.
 
         Args:
-            names: all of them; what a NAME goes on with after a dot is left to `make`.
+            names: returns all NAMEs. A suffix after a dot, which selects weights, is left to `make`.
             make: `make(NAME, **options)`.
         """
         self._libraries[prefix] = names, make
 
     def names(self, pattern: str = "*") -> list[str]:
-        """The registered names that match a shell pattern, sorted; for one as `"timm/*net*"`, those of that library."""
+        """Returns the registered names that match a shell pattern, sorted. `"timm/*net*"` matches a library's names."""
         prefix, slash, rest = pattern.partition("/")
         if slash and prefix in self._libraries:
             return [f"{prefix}/{name}" for name in sorted(fnmatch.filter(self._libraries[prefix][0](), rest))]
@@ -76,9 +76,9 @@ class Registry:
         return sorted(fnmatch.filter(self._factories, pattern))
 
     def full_name(self, name: str) -> str:
-        """`"resnet18"` -> `"torchvision/resnet18"`: a name that is not registered, in the first library that has it.
+        """Completes an unregistered name by the first library that has it: `"resnet18"` is `"torchvision/resnet18"`.
 
-        Any other name is handed back as it is. A library that is not installed has none.
+        Any other name is returned as it is. A library that is not installed has no names.
         """
         if name in self._factories or name.partition("/")[0] in self._libraries:
             return name
@@ -92,16 +92,16 @@ class Registry:
         return name
 
     def knows(self, name: str) -> bool:
-        """Whether there is such a name, or it begins with a library's prefix."""
+        """Returns whether the name is registered, is in a library, or begins with a library's prefix."""
         name = self.full_name(name)
         return name.partition("/")[0] in self._libraries or name in self._factories
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The factory of that name.
+        """Returns the factory of that name.
 
         Raises:
             UnknownName: no such name; the message has the nearest one.
-            InputError: it is a plug-in's, and that failed to load.
+            InputError: the name belongs to a plug-in that failed to load.
         """
         name = self.full_name(name)
         prefix, slash, rest = name.partition("/")
@@ -133,11 +133,11 @@ class Registry:
         return factory
 
     def create(self, name: Any, /, **options: Any) -> Any:
-        """What the factory of that name makes of the options.
+        """Calls the factory of that name with the options, and returns the object.
 
-        An object in place of a name is handed back as it is, so registering stays optional. What was
-        made remembers how, as `recipe` (name and plain options), so that a run folder can make it again;
-        `recipe["complete"]` is False where an option other than `model` was left out for not being plain.
+        An object in place of a name is returned as it is, so registering is optional. The new object has a `recipe`
+        (name and plain options), from which a run folder can make it again. `recipe["complete"]` is False if an option
+        other than `model` is not plain and was left out.
 
         Raises:
             UnknownName: no such name.
@@ -187,7 +187,7 @@ class Registry:
         for entry in entry_points(group=self.group):
             try:
                 self._load(entry)
-            except Exception as error:  # a plug-in may fail in any way; it must not take the kit with it
+            except Exception as error:  # a plug-in can fail in any way, and must not break the kit
                 source = entry.dist.name if entry.dist else entry.value
                 why = f"{type(error).__name__}: {first_line(error)}"
                 said = f"The plug-in '{source}' failed to load its {self.kind} '{entry.name}' ({why})."

@@ -1,4 +1,4 @@
-"""Random streams by name and index: what iteration 731 draws does not depend on what was drawn before it."""
+"""Random streams by name and index. What iteration 731 draws does not depend on earlier draws."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ import torch
 
 
 def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of one use of randomness.
+    """Returns the generator for one use of randomness.
 
-    Its seed is the first 63 bits (big-endian) of SHA-256 of the text `"<seed>/<name>/<index>"`, so that streams
-    of neighbouring seeds and indices have nothing in common.
+    Its seed is the first 63 bits (big-endian) of the SHA-256 of `"<seed>/<name>/<index>"`, so that streams of
+    neighbouring seeds and indices have nothing in common.
     """
     digest = hashlib.sha256(f"{seed}/{name}/{index}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def kept_random(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """The default generators, the CPU's and a GPU's own, are afterwards as they were."""
+    """Returns a context that restores the default generators of the CPU and of a GPU at its end."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 @contextlib.contextmanager
 def default_draws(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Dropout and its like take no generator: inside, the default ones draw from `stream`; outside, they are as before.
+    """Makes the default generators draw from `stream` inside, and restores them at the end.
+
+    Layers such as dropout take no generator, so their draws need this.
 
     Args:
-        device: where the draws happen; a GPU has a default generator of its own.
+        device: the device of the draws; a GPU has its own default generator.
     """
     device = torch.device(device)
     with kept_random(device):

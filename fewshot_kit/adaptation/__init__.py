@@ -1,4 +1,4 @@
-"""One task: a support set in, a predictor out."""
+"""Adapts models to one task: `adapt` takes a support set and returns a predictor."""
 
 from .adapting import adapt
 from .learner import Learner

@@ -1,4 +1,4 @@
-"""One task: a support set in, a predictor out."""
+"""`adapt`: takes a model and a support set, and returns a predictor for the task."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .pictures import channels_of
 
 __all__ = ["Learner", "adapt"]
 
-AUTO = ("head", "batch_norm", "views")  # the options that `auto` takes; any other asks for fine-tuning by hand
-LOWER = 3  # times that a rate which was not asked for is divided by ten until the support set is fitted
+AUTO = ("head", "batch_norm", "views")  # the options of `auto`; any other option means fine-tuning
+LOWER = 3  # how often the usual rate is divided by ten, until the support set is fitted
 
 
 @torch.inference_mode(False)  # inside it, copies of parameters could not be differentiated
@@ -43,29 +43,30 @@ def adapt(
     transform: Transform | None = None,
     **options: Any,
 ) -> Learner:
-    """Adapt any model to a new task.
+    """Adapts any model to a new task.
 
-    Nothing that is given is changed: parameters, buffers, modes, `requires_grad`, the state of the global RNG.
+    It leaves its arguments alone: parameters, buffers, modes and `requires_grad`. It leaves the global RNG alone too.
 
     Args:
-        model: a plain `nn.Module`; the name of one with weights (`"timm/..."`: its library's, downloaded once); an
-            `Algorithm`; the path of a run folder, or of a saved learner, which then learns another task.
+        model: a plain `nn.Module`; the name of a network with weights (`"timm/..."`), which its library downloads once;
+            an `Algorithm`; the path of a run folder; or the path of a saved learner, which then learns another task.
         support: examples and labels, `(x, y)`; a `Dataset` or `DataLoader` of them; or a folder of class folders.
             Examples are tensors or arrays `[S, ...]`, Pillow images or paths of image files (`inputs.read_support`).
-            Labels are any ints or strings; float targets mean regression.
-        algorithm: for a plain module, the algorithm by name. `"auto"` chooses by held-out support examples
-            (`automatic.choose`), and takes the options `head`, `batch_norm` and `views` only; with any other, such as
-            `steps`, it is `"finetune"`. A task with fewer classes than the model has outputs uses the first ones, for
-            algorithms that keep the model's head.
-        transform: how images become what the model sees; by default the network's own (`models.images_of`), or the
+            Labels are any ints or strings. Float targets mean regression.
+        algorithm: the algorithm's name, for a plain module. `"auto"` chooses by held-out support examples
+            (`automatic.choose`). Its only options are `head`, `batch_norm` and `views`; any other option, such as
+            `steps`, makes it `"finetune"`. Algorithms that keep the model's head use its first outputs if the task has
+            fewer classes than the model has outputs.
+        transform: turns images into the model's inputs; by default the network's own (`models.images_of`), or the
             run's.
-        options: the algorithm's (`steps=5, lr=0.5`). For an `Algorithm` or a run they replace its own. Without `lr`,
-            a plain module whose support set is not fitted at the algorithm's usual rate is tried at lower ones. Batch
-            norm of a plain module uses the stored statistics, or the support set's where those were never moved,
-            unless `batch_norm=` says otherwise.
+        options: the algorithm's options (`steps=5, lr=0.5`). They replace the options of an `Algorithm` or a run.
+            Without `lr`, a plain module gets lower rates if it does not fit the support set at the algorithm's usual
+            rate. Without `batch_norm`, a plain module's batch norm uses the stored statistics, or the support set's if
+            the stored ones were never updated.
 
     Returns:
-        The learner; its `why` says what was taken and why. It warns where it does not fit its own support set.
+        The learner. Its `why` says which algorithm was taken and why. A warning is given if the learner does not fit
+        its own support set.
 
     Raises:
         InputError: labels that do not match the examples, NaN, one class only, more classes than the model has
@@ -111,7 +112,7 @@ def adapt(
 
 
 def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]:
-    """The algorithm and transform of a run folder or a saved learner; or the network of that name."""
+    """Returns the algorithm and transform of a run folder or a saved learner, or the network of that name."""
     if Path(name).is_file():
         learner = Learner.load(name)
         return learner.algorithm, learner.transform
@@ -121,7 +122,7 @@ def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]
                 f"The network '{name}' comes without weights, so its name alone cannot be adapted; pass the network "
                 f'itself, as models.create("{name}", ...), or a run folder.'
             )
-        with default_draws(0, "adapt"):  # a head for other classes is drawn
+        with default_draws(0, "adapt"):  # a head for other classes has random weights
             made = models.create(name, pretrained=True)
         return made, models.images_of(made)
     recorded = (read_config(name).get("data") or {}).get("transform")
@@ -129,7 +130,7 @@ def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]
 
 
 def _targets(labels: list[Hashable] | Tensor) -> tuple[Tensor, list[Hashable] | None]:
-    """Class indices and the classes, or float targets and None."""
+    """Returns class indices and the classes, or float targets and None."""
     if isinstance(labels, Tensor) and labels.is_floating_point():
         return labels, None
     return relabel(labels)
@@ -154,7 +155,7 @@ def _check(x: Tensor, y: Tensor, classes: list[Hashable] | None) -> None:
 def _by_algorithm(
     model: nn.Module, name: str, options: dict[str, Any], x: Tensor, y: Tensor, ways: int
 ) -> tuple[Algorithm, Any, str]:
-    """A plain module by a named algorithm, at a lower rate than its usual one where that does not fit."""
+    """Adapts a plain module with a named algorithm, at lower rates if the usual one does not fit the support set."""
     made = _make(name, model, options)
     check_task(made, x, y, ways)
     why = f"{type(made).__name__}, as asked"

@@ -1,4 +1,4 @@
-"""`algorithm="auto"`: which algorithm a support set calls for, told by the support set alone."""
+"""`algorithm="auto"`: chooses an algorithm for a task by its support set alone."""
 
 from __future__ import annotations
 
@@ -19,43 +19,44 @@ from ..modules.heads import linear_head
 from ..seeds import default_draws
 from .expectation import Expected, of_scores
 
-# On frozen features; where held-out losses are alike, the later one is taken.
+# Heads on frozen features. If held-out losses are alike, the later one is taken.
 HEADS = {
     "simple_shot": "class means of frozen features",
     "logistic": "logistic regression on frozen features",
     "ridge": "ridge regression on frozen features",
 }
 RATES = (1e-4, 1e-3, 1e-2)
-UNTRAINED = 1e-3  # the rate of a network that has nothing to lose
-POOR = 0.6  # of the way from chance to certainty: below it, the features are not good enough to be left as they are
-FLOPS = 5e11  # what trying to fine-tune may cost: ten seconds of one core
+UNTRAINED = 1e-3  # the rate for a network that was never trained
+POOR = 0.6  # features are fine-tuned if accuracy is below this share of the way from chance to 1
+FLOPS = 5e11  # most that trying to fine-tune may cost: ten seconds of one core
 
 
 class Choice(NamedTuple):
-    """What to adapt with, and what it came from."""
+    """The chosen algorithm, its state for the task, and the reason."""
 
     algorithm: Algorithm  # in evaluation mode
-    state: Any  # what it learned of the task
+    state: Any  # the result of its `adapt` on the support set
     why: str
     expected: Expected | None  # None for a regression
 
 
 def choose(model: nn.Module, x: Tensor, y: Tensor, options: dict[str, Any]) -> Choice:
-    """The algorithm for a support set.
+    """Chooses the algorithm for a support set.
 
-    Class labels: ridge and logistic regression and class means on the network's frozen features, whichever loses least
-    on held-out folds; where the best of them does poorly, as on a network that was never trained, fine-tuning at a few
-    rates from there too. With one example a class nothing can be held out, and ridge regression is taken, or
-    fine-tuning of a network whose batch norms say that it was never trained. Float targets: fine-tuning.
+    For class labels it tries ridge regression, logistic regression and class means on the network's frozen features,
+    and takes the one with the least loss on held-out folds. If the best of them does poorly, as on a network that was
+    never trained, it also tries fine-tuning from ridge regression at a few rates. With one example per class nothing
+    can be held out. It then takes ridge regression, or fine-tuning if the network's batch norms show that it was never
+    trained. For float targets it takes fine-tuning.
 
     Args:
         model: any module; it is copied.
         x: support examples `[S, ...]`, as the model takes them.
         y: class indices or float targets `[S]`.
-        options: `head`, `batch_norm`, `views`: handed on to all that take them.
+        options: `head`, `batch_norm` and `views`, for every algorithm that has them.
 
     Raises:
-        InputError: features that are not finite, or none at all.
+        InputError: features that are not finite, or all zero.
     """
     policy = {"batch_norm": usual_policy(model)} | options
     ways = 0 if y.is_floating_point() else int(y.max()) + 1
@@ -106,14 +107,14 @@ def _make(name: str, model: nn.Module, x: Tensor, y: Tensor, ways: int, **option
 
 
 def _clearly_better(one: Tensor, other: Tensor, y: Tensor) -> bool:
-    """Whether held-out scores `[S, classes]` are right more often than others, by more than one standard error."""
+    """Returns whether held-out scores `[S, classes]` are right more often than others by over one standard error."""
     right = [(scores.argmax(-1) == y)[measurable(y)].double() for scores in (one, other)]
     gain = right[0] - right[1]
     return bool(gain.mean() > gain.std() / len(gain) ** 0.5)
 
 
 def _embedded(head: FeatureHead, x: Tensor) -> tuple[Tensor, Statistics]:
-    """Support embeddings `[S, D]`, and the batch-norm statistics that queries are to use."""
+    """Returns support embeddings `[S, D]`, and the batch-norm statistics for queries."""
     embedded, statistics = head.embed_support(x)
     if not embedded.isfinite().all():
         raise InputError(

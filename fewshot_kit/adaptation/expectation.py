@@ -1,4 +1,4 @@
-"""What accuracy to expect of a learner on new examples, told from its support set alone."""
+"""Estimates a learner's accuracy on new examples from its support set alone."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ..algorithms import Algorithm
 from ..algorithms.bases.held_out import measurable
 from ..errors import InputError
 
-NORMAL = 1.96  # standard errors of a 95 % interval
+NORMAL = 1.96  # half width of a 95 % interval, in standard errors
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The accuracy on new examples of the same classes, as few folds of the support set tell it, and how surely.
+    """The expected accuracy on new examples of the same classes, estimated on folds of the support set.
 
-    Each fold holds out one example of every class, or a few, and is classified by what was learned from the others. A
-    class's only example cannot be held out: with one example a class nothing is known, `accuracy` is None, and the
-    interval goes from chance to 1. The folds learn from fewer examples than the learner, so that the figure is low by
-    some points with two or three examples a class; from five on it is as good as its interval (docs/adapt.md).
+    Each fold holds out one or a few examples of every class, and classifies them after learning from the others. A
+    class's only example cannot be held out. With one example per class `accuracy` is None, and the interval goes from
+    chance to 1. The folds learn from fewer examples than the learner, so the estimate is some points too low with two
+    or three examples per class. From five examples on it is as good as its interval (docs/adapt.md).
 
     Args:
-        accuracy: 0 to 1; None where nothing could be held out.
+        accuracy: 0 to 1; None if nothing could be held out.
         low, high: Wilson's 95 % interval over the held-out examples.
-        held_out: how many examples were.
+        held_out: number of held-out examples.
         ways: classes of the task.
     """
 
@@ -46,15 +46,15 @@ class Expected:
 
 
 def expectation(algorithm: Algorithm, x: Tensor, y: Tensor) -> Expected:
-    """What to expect of an algorithm that adapts to this support set `[S, ...]`, class indices `[S]`.
+    """Returns the expected accuracy of an algorithm on a task with support examples `[S, ...]` and classes `[S]`.
 
-    It is adapted again for every fold, at most five times; heads on features embed the support set once.
+    The algorithm adapts once per fold, at most five times. Heads on features embed the support set once.
     """
     return of_scores(algorithm.held_out(x, y), y)
 
 
 def of_scores(held_out: Tensor, y: Tensor) -> Expected:
-    """The same from held-out scores `[S, classes]`.
+    """Returns the expected accuracy from held-out scores `[S, classes]` and class indices `[S]`.
 
     Raises:
         InputError: scores that are not finite.
@@ -67,8 +67,10 @@ def of_scores(held_out: Tensor, y: Tensor) -> Expected:
 
 
 def wilson(right: int, number: int, ways: int) -> Expected:
-    """Wilson's interval of a fraction: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
-    Inference", 1927."""
+    """Returns the expected accuracy with Wilson's interval of a fraction.
+
+    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
     if not number:
         return Expected(None, 1 / ways, 1.0, 0, ways)
     share, spread = right / number, NORMAL**2 / number

@@ -1,4 +1,4 @@
-"""Support sets and examples as people have them -> what a network takes."""
+"""Turns support sets and examples of many kinds into tensors that a network takes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ KINDS = "tensors, arrays, Pillow images or paths of image files"
 def read_support(
     support: Any, transform: Transform | None, channels: int | None
 ) -> tuple[Tensor, list[Hashable] | Tensor]:
-    """A support set of any kind -> examples `[S, ...]` on the CPU, and `S` labels or float targets.
+    """Reads a support set of any kind into examples `[S, ...]` on the CPU, and `S` labels or float targets.
 
     Args:
-        support: `(examples, labels)`, of the kinds that `read_examples` and `read_labels` take; a `Dataset` of
-            `(x, y)`; a `DataLoader` of batches of them; or the path of a folder of class folders.
+        support: `(examples, labels)` as `read_examples` and `read_labels` take them; a `Dataset` of `(x, y)`; a
+            `DataLoader` of batches of them; or the path of a folder of class folders.
         transform, channels: as in `read_examples`.
 
     Raises:
-        InputError: something else; labels that do not match the examples; what `read_examples` and `read_labels` raise.
+        InputError: another kind of support set; labels that do not match the examples; as `read_examples` and
+            `read_labels` do.
     """
     if isinstance(support, str | Path):
         names, paths = find_images(support)
@@ -56,36 +57,36 @@ def read_support(
 
 
 def read_examples(x: Any, transform: Transform | None, channels: int | None) -> Tensor:
-    """Examples of any kind -> a tensor `[N, ...]` on the CPU, as a network sees them.
+    """Reads examples of any kind into a tensor `[N, ...]` on the CPU, as a network takes them.
 
-    Arrays of images may be `[N, H, W]`, `[N, H, W, C]` or `[N, C, H, W]`, and lists of them need not be of one size.
+    Arrays of images may be `[N, H, W]`, `[N, H, W, C]` or `[N, C, H, W]`, and a list may hold images of several sizes.
     Tensors have torch's order, `[N, C, H, W]`.
 
-    With a transform, Pillow images and uint8 images go through it exactly as their files would; but uint8 tensors of
-    its channels and size are taken as what `datasets.load_images` made of files, and only normalised. Float images
-    whose values all lie in [0, 1] go through it rounded to 8 bits; those that have the network's channels and size
-    already are only normalised. Where one float lies outside, all are taken as prepared by the caller and left alone.
+    A transform treats Pillow images and uint8 images exactly as it treats their files. It only normalises uint8 tensors
+    of its own channels and size, because `datasets.load_images` gives such tensors. Float images with all values in
+    [0, 1] are rounded to 8 bits and transformed; those of the transform's channels and size are only normalised. If any
+    float lies outside of [0, 1], the caller has prepared the images, and all of them are left alone.
 
-    Without a transform, uint8 images are scaled to [0, 1] and floats stay as they are.
+    Without a transform, uint8 images are scaled to [0, 1], and floats stay as they are.
 
     Args:
         x: a tensor, an array or nested lists `[N, ...]`; a list of tensors, arrays, Pillow images or paths of image
             files; one Pillow image; the path of an image or of a folder of images; a `Dataset` or `DataLoader`, whose
             labels are dropped.
-        transform: what the network's images go through, where it is known.
-        channels: of the images that the network takes (`channels_of`); None where it does not take images, or nobody
-            knows: arrays that are not clearly images are then left alone.
+        transform: the transform of the network's images, if it is known.
+        channels: channels of the images that the network takes (`channels_of`), or None if it takes no images or they
+            are unknown. With None, arrays that are not clearly images are left alone.
 
     Raises:
-        InputError: a tensor `[N, H, W, C]`; images that cannot be read (named); shapes that differ, where no transform
-            makes them one; one image where a batch is wanted; float images from 0 to 255; what holds no numbers.
+        InputError: a tensor `[N, H, W, C]`; images that cannot be read (named); shapes that differ without a transform
+            to resize them; one image in place of a batch; float images from 0 to 255; examples without numbers.
     """
     found = _collected(x)
     return unprepared(found, channels) if transform is None else prepared(found, transform)
 
 
 def _unpacked(source: Dataset[Any] | DataLoader[Any]) -> tuple[list[Any], list[Any]]:
-    """Every example and, where there are any, every label, each read once."""
+    """Returns every example and every label that there is, each read once."""
     batches = isinstance(source, DataLoader)
     rows: Any = source
     if hasattr(source, "__len__") and not isinstance(source, DataLoader | IterableDataset):
@@ -104,7 +105,7 @@ def _unpacked(source: Dataset[Any] | DataLoader[Any]) -> tuple[list[Any], list[A
 
 
 def _collected(x: Any) -> Array | list[Any]:
-    """One batch `[N, ...]`; or what makes none: a list of arrays of different shapes, or of Pillow images and paths."""
+    """Returns one batch `[N, ...]`, or a list of arrays of several shapes, or a list of Pillow images and paths."""
     if isinstance(x, Dataset | DataLoader):
         x, _ = _unpacked(x)
     elif isinstance(x, str | Path):
@@ -113,7 +114,7 @@ def _collected(x: Any) -> Array | list[Any]:
         x = [x]
     elif hasattr(x, "__array__") and not isinstance(x, Tensor):
         x = np.asarray(x)
-        x = x.tolist() if x.dtype.kind in "UO" else x  # of paths, or of images
+        x = x.tolist() if x.dtype.kind in "UO" else x  # an array of paths or of images
     if isinstance(x, Tensor | np.ndarray):
         if not x.ndim:
             raise InputError(f"The examples are one number, {x.item()}; give a batch of them, [N, ...].")
@@ -138,7 +139,7 @@ def _collected(x: Any) -> Array | list[Any]:
 
 
 def _item(item: Any, number: int) -> Any:
-    """A tensor on the CPU, an array of numbers, a Pillow image or a path."""
+    """Returns one example as a tensor on the CPU, an array of numbers, a Pillow image or a path."""
     if isinstance(item, str | Path):
         return Path(item)
     if isinstance(item, Tensor):
@@ -152,6 +153,6 @@ def _item(item: Any, number: int) -> Any:
         raise InputError(f"Example {number} has rows of different lengths; give arrays of one shape.") from None
     if array.dtype.kind not in "biuf":
         raise InputError(f"Example {number} is of type {type(item).__name__}, which holds no numbers; give {KINDS}.")
-    if array.dtype == np.uint16:  # images of 16 bits become ones of 8, as their files do
+    if array.dtype == np.uint16:  # 16-bit images become 8-bit ones, as their files do
         return (array // 257).astype(np.uint8)
     return array

@@ -1,4 +1,4 @@
-"""Labels as people have them: to plain Python values, or to float targets."""
+"""Turns labels of many kinds into plain Python values or float targets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ONE_EACH = "give one label for each example"
 
 
 def read_labels(labels: Any) -> list[Hashable] | Tensor:
-    """Labels of any kind -> `N` plain Python values, or float targets `[N]` or `[N, ...]` of a regression.
+    """Reads labels of any kind into `N` plain Python values, or float targets `[N]` or `[N, ...]` of a regression.
 
     Args:
         labels: a list, tuple, generator, tensor, array or Series of ints, strings, bools, numpy values or 0-d tensors;
-            `[N, 1]` is taken as `[N]`. Equal values are one class, whatever they came in. Numbers of which any is a
-            float are targets of a regression.
+            `[N, 1]` is taken as `[N]`. Equal values are one class, whatever their types. Numbers are targets of a
+            regression if any of them is a float.
 
     Raises:
-        InputError: one text, a mapping or a set; missing values (None, NaN); targets that are infinite; one-hot rows;
-            several labels for an example; a label that no dictionary takes.
+        InputError: a single string, a mapping or a set; missing values (None, NaN); infinite targets; one-hot rows;
+            several labels for an example; a label that cannot be hashed.
     """
     if hasattr(labels, "__array__") and not isinstance(labels, Tensor):  # arrays, Series and frames
         labels = np.asarray(labels)
@@ -59,13 +59,13 @@ def read_labels(labels: Any) -> list[Hashable] | Tensor:
 
 
 def _plain(label: Any) -> Any:
-    """Numpy's and torch's values as Python's own; an array or tensor of several as nested lists."""
+    """Returns a numpy or torch value as a Python value, and an array or tensor of several as nested lists."""
     label = label.tolist() if hasattr(label, "tolist") else label
     return [_plain(value) for value in label] if isinstance(label, list) else label
 
 
 def _rows(plain: list[Any]) -> list[Any] | Tensor:
-    """Labels of which some are lists -> `[N, 1]` as `[N]`, or float targets `[N, ...]`."""
+    """Returns labels `[N, 1]` as `[N]`, or float targets `[N, ...]`. Some of the labels are lists."""
     if all(isinstance(row, list) and len(row) == 1 and not isinstance(row[0], float | list) for row in plain):
         return [row[0] for row in plain]
     try:

@@ -1,4 +1,4 @@
-"""What `adapt` gives back: the predictor of one task, in the caller's own labels."""
+"""The learner that `adapt` returns: the predictor of one task, in the caller's own labels."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .pictures import channels_of
 class Learner:
     """An adapted predictor of one task, in the caller's own labels.
 
-    Made by `adapt`. It holds copies, so later training of the model does not reach it.
+    `adapt` makes it. It holds copies, so later training of the model does not change it.
 
     Args:
-        algorithm: what adapted; in evaluation mode.
-        state: what it learned of the task.
+        algorithm: the algorithm that adapted, in evaluation mode.
+        state: the result of its `adapt` on the support set.
         classes: the labels by index; None for regression.
-        why: what was taken and why, in words.
-        transform: how images become what the model sees, where that is known.
-        support: examples and class indices, as the algorithm saw them, for `expected`.
-        expected: the accuracy to expect, where it is known already.
+        why: the choice of the algorithm and its reason, in words.
+        transform: turns images into the model's inputs, if it is known.
+        support: examples and class indices as the algorithm got them, for `expected`.
+        expected: the expected accuracy, if it is known already.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Learner:
 
     @property
     def expected(self) -> Expected | None:
-        """The accuracy to expect on new examples, with an interval, from the support set alone; None for regression.
+        """The expected accuracy on new examples with its interval, from the support set alone; None for regression.
 
-        `auto` has found it on the way. Otherwise the first call adapts once more for each of at most five folds. None
-        too for a learner that was loaded from a file and had not been asked before it was saved.
+        `auto` has already computed it. Otherwise the first call adapts once for each of at most five folds. It is also
+        None for a learner that was loaded from a file and was saved before this was computed.
         """
         if self._expected is None and self.classes is not None and self._support is not None:
             with torch.inference_mode(False), torch.no_grad():
@@ -69,9 +69,9 @@ class Learner:
 
     @torch.no_grad()
     def __call__(self, x: Any) -> Tensor:
-        """Examples `[Q, ...]` of any kind (`inputs.read_examples`) -> scores `[Q, classes]`, or regression outputs.
+        """Returns scores `[Q, classes]` or regression outputs of examples `[Q, ...]` of any kind (`read_examples`).
 
-        They are run in batches of bounded memory, unless the scores of one depend on the others.
+        Examples run in batches of bounded memory, unless their scores depend on each other.
 
         Raises:
             InputError: examples that cannot be read or that the model does not take; scores that are not finite.
@@ -95,15 +95,15 @@ class Learner:
         return scores
 
     def predict(self, x: Any) -> list[Hashable] | Tensor:
-        """Examples `[Q, ...]` -> labels of the kind that `adapt` was given; regression outputs as they are."""
+        """Returns the labels of examples `[Q, ...]`, of the kind that `adapt` was given, or the regression outputs."""
         return self.named(self(x))
 
     def named(self, scores: Tensor) -> list[Hashable] | Tensor:
-        """Scores `[Q, classes]` -> the label of each; regression outputs as they are."""
+        """Returns the labels for scores `[Q, classes]`. Regression outputs are returned as they are."""
         return scores if self.classes is None else [self.classes[i] for i in scores.argmax(-1).tolist()]
 
     def predict_proba(self, x: Any) -> Tensor:
-        """Examples `[Q, ...]` -> probabilities `[Q, classes]`, in the order of `classes`.
+        """Returns the class probabilities `[Q, classes]` of examples `[Q, ...]`, in the order of `classes`.
 
         Raises:
             InputError: the task is a regression.
@@ -113,7 +113,7 @@ class Learner:
         return self(x).softmax(-1)
 
     def score(self, x: Any, y: Any) -> float:
-        """Examples and their true labels -> accuracy, 0 to 1; for regression R^2, 1 at best, as scikit-learn has it.
+        """Returns the accuracy, 0 to 1, on examples with true labels. For regression it is R^2, as in scikit-learn.
 
         Raises:
             InputError: labels that do not match the examples, or of classes that the learner does not know.
@@ -130,10 +130,10 @@ class Learner:
         return sum(one == other for one, other in zip(found, true, strict=True)) / len(true)
 
     def to(self, device: torch.device | str) -> Learner:
-        """The same learner on another device; this one stays where it is.
+        """Returns a copy of the learner on another device.
 
         Raises:
-            InputError: the device is not there.
+            InputError: the device does not exist.
         """
         place, moved = find_device(device), copy.copy(self)
         moved.algorithm, moved.state = copy.deepcopy(self.algorithm).to(place), _moved(self.state, place)
@@ -141,7 +141,7 @@ class Learner:
         return moved
 
     def save(self, path: str | Path) -> Path:
-        """Keep the adapted task in one file, without pickle. Classes must be ints or strings."""
+        """Saves the learner to one file, without pickle. Classes must be ints or strings."""
         odd = [c for c in self.classes or [] if isinstance(c, bool) or not isinstance(c, int | str)]
         if odd:
             raise InputError(f"The label {odd[0]!r} is neither an int nor a string, so the learner cannot be saved.")
@@ -157,11 +157,11 @@ class Learner:
 
     @staticmethod
     def load(path: str | Path, *, model: nn.Module | None = None, algorithm: Algorithm | None = None) -> Learner:
-        """The learner that `save` wrote.
+        """Returns the learner that `save` wrote.
 
         Args:
             path: the file.
-            model, algorithm: needed where a class of your own, which no registry knows, was adapted.
+            model, algorithm: needed if an unregistered class was adapted.
 
         Raises:
             InputError: the file is missing, damaged or from a newer version, or the model has to be passed.
@@ -179,13 +179,13 @@ class Learner:
 
 
 def batch_of(module: nn.Module, x: Tensor) -> Tensor:
-    """Examples on a module's device and, where they are floats, in its dtype."""
+    """Returns examples on a module's device. Floats also get its dtype."""
     x = x.clone() if x.is_inference() else x
     return x.to(device_of(module), dtype_of(module) if x.is_floating_point() else None)
 
 
 def _parts(x: Any, transform: Transform | None) -> Iterator[Any]:
-    """Examples in parts that are small enough to be read and run at once; anything that has no parts as it is."""
+    """Yields examples in parts that are small enough to read and run at once, or all that cannot be split."""
     if not isinstance(x, Tensor | np.ndarray | list | tuple) or not len(x):
         yield x
         return

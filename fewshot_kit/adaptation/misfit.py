@@ -1,4 +1,4 @@
-"""What `adapt` says of a learner that does not even know the examples it was given."""
+"""`adapt`'s check that a learner fits its own support set."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..errors import InputError, MisfitWarning
 from ..modules.batching import in_batches
 from .learner import Learner
 
-FITTED = 0.5  # of the way from chance to certainty, on the support set itself
-DESCENDED = 0.9  # the same of a plain module that was trained on it: less is too few steps, or a rate that is off
+FITTED = 0.5  # least accuracy on the support set, as a share of the way from chance to 1
+DESCENDED = 0.9  # the same for a plain module that was trained on it; less means too few steps or a wrong rate
 
 
 def check_finite(algorithm: Algorithm, state: Any) -> None:
-    """Raises `InputError` where adapting has led to NaN or infinity."""
+    """Raises `InputError` if adapting led to NaN or infinity."""
     bad = next((name for name, tensor in _tensors(state) if not tensor.isfinite().all()), None)
     if bad is None:
         return
@@ -36,7 +36,7 @@ def check_finite(algorithm: Algorithm, state: Any) -> None:
 
 
 def _tensors(state: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The floating-point tensors of a state, with their place in it; what else is in it may be of any kind."""
+    """Yields the floating-point tensors of a state with their paths in it. The state may hold other values too."""
     if isinstance(state, Tensor):
         if state.is_floating_point():
             yield path or "state", state
@@ -46,7 +46,7 @@ def _tensors(state: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def fit(algorithm: Algorithm, state: Any, x: Tensor, y: Tensor) -> float:
-    """How well a state fits its own support set, at most 1: 0 is chance, or the mean of the targets."""
+    """Returns how well a state fits its own support set: 1 is perfect, 0 is chance or the mean of the targets."""
     with torch.no_grad():
         scores = algorithm.predict(state, x) if algorithm.together else in_batches(partial(algorithm.predict, state), x)
     if not scores.isfinite().all():
@@ -59,11 +59,11 @@ def fit(algorithm: Algorithm, state: Any, x: Tensor, y: Tensor) -> float:
 
 
 def warn_of_misfit(learner: Learner, x: Tensor, y: Tensor, wanted: float) -> None:
-    """Say so where a learner does not even know the examples that it was given.
+    """Warns if a learner does not fit its own support set.
 
     Args:
         x, y: the support set.
-        wanted: the fit that is enough, where there are classes.
+        wanted: the least fit, for classes.
     """
     fitted = fit(learner.algorithm, learner.state, x, y)
     if fitted == -math.inf:
@@ -85,5 +85,5 @@ def warn_of_misfit(learner: Learner, x: Tensor, y: Tensor, wanted: float) -> Non
         f"{type(learner.algorithm).__name__} gets {said}{how}: expect no more of new ones; {fix}, or adapt the plain "
         "model without algorithm=, which chooses by itself.",
         MisfitWarning,
-        stacklevel=4,  # of adapt's caller, past its decorator
+        stacklevel=4,  # the line that calls adapt, past its decorator
     )

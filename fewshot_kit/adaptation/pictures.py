@@ -1,4 +1,4 @@
-"""Images as people have them, of any kind, size and order of axes -> what a network sees."""
+"""Turns images of any kind, size and order of axes into a network's inputs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ OTHERS = (nn.Linear, nn.Bilinear, nn.Embedding, nn.RNNBase, nn.Conv1d, nn.Conv3d
 
 
 def channels_of(model: nn.Module) -> int | None:
-    """Channels of the images that a network takes: its first convolution's; None where another layer comes before."""
+    """Returns the input channels of a network's first convolution, or None if another layer comes before it."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            return module.in_channels or None  # a lazy one has 0 until it has seen an image
+            return module.in_channels or None  # a lazy one has 0 before its first image
         if isinstance(module, OTHERS):
             return None
     return None
 
 
 def unprepared(found: Array | Sequence[Any], channels: int | None) -> Tensor:
-    """Examples without a transform -> `[N, ...]`; images `[N, C, H, W]`, uint8 ones scaled to [0, 1].
+    """Returns examples without a transform as `[N, ...]`: images as `[N, C, H, W]`, uint8 ones scaled to [0, 1].
 
     Args:
-        found: a batch `[N, ...]`, or a list: of arrays, or of Pillow images and paths.
-        channels: of the images that the network takes, where it does and that is known.
+        found: a batch `[N, ...]`, a list of arrays, or a list of Pillow images and paths.
+        channels: channels of the images that the network takes, if they are known.
 
     Raises:
         InputError: as `inputs.read_examples`.
@@ -47,7 +47,7 @@ def unprepared(found: Array | Sequence[Any], channels: int | None) -> Tensor:
         batch = stacked(found)
     else:
         images = [pixels_of(image, number, lambda i: upright(i, channels)) for number, image in enumerate(found)]
-        most = max(map(len, images))  # grey ones among others get colours too
+        most = max(map(len, images))  # grey images among colour ones get three channels too
         batch = stacked([np.broadcast_to(image, (most, *image.shape[1:])) for image in images])
     scale = batch.dtype in (torch.uint8, np.uint8)
     if batch.ndim == 4 and (channels is not None or (scale and isinstance(batch, np.ndarray))):
@@ -62,7 +62,7 @@ def unprepared(found: Array | Sequence[Any], channels: int | None) -> Tensor:
 
 
 def prepared(found: Array | Sequence[Any], transform: Transform) -> Tensor:
-    """Examples -> what a network sees of them after its transform, `[N, C, H, W]`. Arguments and errors as above."""
+    """Returns examples after a transform, `[N, C, H, W]`. Arguments and errors are those of `unprepared`."""
     if not len(found):
         return torch.empty(0, *transform.shape)
     if isinstance(found, Tensor) and found.dtype == torch.uint8 and tuple(found.shape[1:]) == transform.shape:
@@ -83,14 +83,14 @@ def prepared(found: Array | Sequence[Any], transform: Transform) -> Tensor:
     floats = [array for array in arrays if _is_float(array)]
     low = min((float(array.min()) for array in floats), default=0.0)
     high = max((float(array.max()) for array in floats), default=0.0)
-    if low >= 0 and 16 < high <= 255:  # what is normalised is neither
+    if low >= 0 and 16 < high <= 255:  # normalised images have neither range
         raise InputError(f"The float images hold values from {low:g} to {high:g}; give uint8 ones, or divide by 255.")
     raw = low >= 0 and high <= 1
     return _tensor(stacked([_seen(image, number, transform, raw) for number, image in enumerate(found)]))
 
 
 def _seen(image: Array, number: int, transform: Transform, raw: bool) -> Tensor:
-    """One example as the network sees it; `raw`: floats are images that nobody has prepared."""
+    """Returns one example as the network takes it. `raw` means that the caller has not prepared float images."""
     if _is_float(image) and not raw:
         return _tensor(_channels_first(image, transform.channels) if image.ndim == 3 else image)
     if image.ndim == 2:
@@ -107,7 +107,7 @@ def _seen(image: Array, number: int, transform: Transform, raw: bool) -> Tensor:
 
 
 def stacked(items: Sequence[Array]) -> Array:
-    """Arrays or tensors of one shape as one, with a leading axis. Raises `InputError` for the first of another."""
+    """Stacks arrays or tensors of one shape. Raises `InputError` for the first one of another shape."""
     first = tuple(items[0].shape)
     odd = next((number for number, item in enumerate(items) if tuple(item.shape) != first), None)
     if odd is not None:
@@ -120,7 +120,7 @@ def stacked(items: Sequence[Array]) -> Array:
 
 
 def _channels_first(images: Any, channels: int | None) -> Any:
-    """`[..., H, W, C]` -> `[..., C, H, W]`; what has its channels there already, or nowhere, as it is."""
+    """Returns `[..., H, W, C]` as `[..., C, H, W]`. Images with channels first or without channels stay as they are."""
     first, last = images.shape[-3], images.shape[-1]
     likely = next((likely for likely in ({channels}, IMAGES) if {first, last} & likely), {first})
     if first in likely:
@@ -144,7 +144,7 @@ def _refuse_one_image(batch: Array, channels: int) -> None:
 
 
 def _as_bytes(image: Array, number: int) -> np.ndarray:
-    """Floats from 0 to 1, bools, or whole numbers from 0 to 255 -> uint8."""
+    """Returns floats from 0 to 1, bools, or whole numbers from 0 to 255 as uint8."""
     array = np.asarray(image.float() if isinstance(image, Tensor) and _is_float(image) else image)  # bfloat16 too
     if array.dtype.kind in "bf":
         return (array * np.float64(255)).round().astype(np.uint8)
@@ -154,7 +154,7 @@ def _as_bytes(image: Array, number: int) -> np.ndarray:
 
 
 def _picture(image: Array) -> Image:
-    """uint8 `[C, H, W]` -> a Pillow image."""
+    """Returns a Pillow image from uint8 `[C, H, W]`."""
     from PIL import Image as Pillow
 
     array = np.asarray(image)
@@ -162,7 +162,7 @@ def _picture(image: Array) -> Image:
 
 
 def upright(image: Image, channels: int | None) -> np.ndarray:
-    """A Pillow image -> uint8 `[C, H, W]` at its own size, as `Transform` reads it."""
+    """Returns a Pillow image as uint8 `[C, H, W]` at its own size, read as `Transform` reads it."""
     from PIL import ImageOps
 
     image = _plain(ImageOps.exif_transpose(image))
@@ -172,7 +172,11 @@ def upright(image: Image, channels: int | None) -> np.ndarray:
 
 
 def pixels_of(source: Image | Path, number: int, how: Callable[[Image], np.ndarray]) -> np.ndarray:
-    """A Pillow image or an image file, by `how`; what cannot be read is named."""
+    """Returns the pixels that `how` gives for a Pillow image or an image file.
+
+    Raises:
+        InputError: an image that cannot be read (named).
+    """
     from PIL import Image as Pillow
 
     name = source if isinstance(source, Path) else getattr(source, "filename", "") or f"number {number}"
@@ -186,7 +190,7 @@ def pixels_of(source: Image | Path, number: int, how: Callable[[Image], np.ndarr
 
 
 def is_picture(x: Any) -> bool:
-    """Whether it is a Pillow image."""
+    """Returns whether it is a Pillow image."""
     from PIL import Image as Pillow
 
     return isinstance(x, Pillow.Image)
@@ -199,5 +203,5 @@ def _is_float(array: Array) -> bool:
 def _tensor(array: Array) -> Tensor:
     if isinstance(array, Tensor):
         return array
-    # A copy in the machine's byte order: torch takes no reversed arrays, and warns of those that are read-only.
+    # The copy has the machine's byte order, because torch takes no other. A read-only array would give a warning.
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))

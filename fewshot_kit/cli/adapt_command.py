@@ -28,7 +28,7 @@ SHEET = "predictions.png"
 
 
 def adapt(arguments: argparse.Namespace) -> int:
-    """Classify image files, after adapting to a folder of labelled ones, and say what accuracy to expect."""
+    """Classifies image files after adapting to a folder of labelled ones, and prints the expected accuracy."""
     source = str(arguments.source)
     if Path(source).is_file():
         _unused(arguments, "a learner that is adapted already", "algorithm", "algorithm_options", "model_options")
@@ -51,7 +51,7 @@ def adapt(arguments: argparse.Namespace) -> int:
 
 
 def _of_run(arguments: argparse.Namespace) -> Learner:
-    """A run's algorithm, adapted."""
+    """Returns a run's algorithm, adapted to the support images."""
     _unused(arguments, "a run", "algorithm", "model_options")
     recorded = (read_config(arguments.source).get("data") or {}).get("transform")
     if recorded is None:
@@ -68,7 +68,7 @@ def _of_run(arguments: argparse.Namespace) -> Learner:
 
 
 def _warn_of_unlike(run: str, images: dict[str, list[Path]]) -> None:
-    """One line on stderr where some of these are nothing like what the run was trained on."""
+    """Prints a line on stderr if some images are unlike the run's training images."""
     data = read_config(run)["data"]
     if not data.get("statistics"):
         return
@@ -82,7 +82,7 @@ def _warn_of_unlike(run: str, images: dict[str, list[Path]]) -> None:
 
 
 def _of_network(arguments: argparse.Namespace) -> Learner:
-    """A network with weights, by name, adapted."""
+    """Returns a network with weights, by name, adapted to the support images."""
     name, options = models.full_name(arguments.source), given(arguments).get("model_options", {})
     if not models.knows(name):
         raise InputError(
@@ -95,7 +95,7 @@ def _of_network(arguments: argparse.Namespace) -> Learner:
             f"The network '{name}' has no weights here, so it knows nothing; give them, as --model-options "
             "weights=FILE or pretrained=true, or train it first: fewshot-kit train."
         )
-    with default_draws(0, "initial weights"):  # of a head that is replaced
+    with default_draws(0, "initial weights"):  # for a head that is replaced
         model = models.create(name, **options)
     policy = {"batch_norm": arguments.batch_norm} if arguments.batch_norm else {}
     more = policy | given(arguments).get("algorithm_options", {})
@@ -103,7 +103,7 @@ def _of_network(arguments: argparse.Namespace) -> Learner:
 
 
 def depends_on_the_batch(algorithm: Algorithm) -> bool:
-    """Whether query images are normalised together, and the network would allow for another policy."""
+    """Returns whether batch norm normalises query images together although the network has stored statistics."""
     stored = [layer.running_mean is not None for layer in batch_norms(algorithm.model).values()]
     return bool(stored) and all(stored) and algorithm.batch_norm == "transductive"
 
@@ -115,7 +115,7 @@ def _unused(arguments: argparse.Namespace, what: str, *names: str) -> None:
 
 
 def _say(arguments: argparse.Namespace, learner: Learner, predictions: list[Prediction], support: str | None) -> None:
-    """Write the files that were asked for, and print the predictions."""
+    """Writes the files that were asked for, and prints the predictions."""
     written: dict[str, Any] = {}
     if arguments.save:
         learner.save(arguments.save)

@@ -1,4 +1,4 @@
-"""What each command of the command line does; each takes the parsed flags and returns the exit status."""
+"""The functions of the command line's commands. Each takes the parsed flags and returns the exit status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .flags import given
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Meta-train, test on unseen classes, and say where everything lies."""
+    """Meta-trains, tests on unseen classes, and prints where the files are."""
     asked = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
     config = TrainConfig(**from_recipe(asked))
     folder = config.folder()
@@ -55,7 +55,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bool) -> list[Evaluation]:
-    """The run's own batch-norm policy first; then, where it makes a difference, the inductive one beside it."""
+    """Evaluates with the run's own batch-norm policy, and with the inductive one if that makes a difference."""
     policies = [None, "support"] if depends_on_the_batch(algorithm) else [None]
     return [
         evaluate_on(
@@ -79,7 +79,7 @@ def _brief(tested: Evaluation) -> dict[str, Any]:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Evaluate a run on a split of its own data set, or of another one."""
+    """Evaluates a run on a split of its own data set, or of another one."""
     wanted = given(arguments)
     algorithm = load(arguments.folder)
     _replace_options(algorithm, wanted.pop("algorithm_options", {}))
@@ -114,7 +114,7 @@ def _replace_options(algorithm: Algorithm, options: dict[str, Any]) -> None:
 
 
 def list_names(arguments: argparse.Namespace) -> int:
-    """Every registered name with one plain sentence; or the algorithms that did best on data like that."""
+    """Prints every registered name with a sentence, or with `--suited-to` the algorithms that did best on such data."""
     if arguments.suited_to is not None:
         return _list_suited(arguments)
     rooms = {"models": models, "algorithms": algorithms, "datasets": datasets}
@@ -174,7 +174,7 @@ def _sentence(factory: Any) -> str:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Print what the kit finds on this machine; 1 where something does not work."""
+    """Prints what the kit finds on this machine. The exit status is 1 if something does not work."""
     from .doctor import diagnose, render
 
     checks = diagnose()
@@ -183,7 +183,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def cache(arguments: argparse.Namespace) -> int:
-    """Print where the cache is and how large; with `--clear`, remove what the kit wrote, and say what was freed."""
+    """Prints the cache's place and size. With `--clear` it removes the kit's own files and prints what was freed."""
     from .doctor import size_in_words
 
     folder, files = datasets.find_cache(), datasets.cached_files()

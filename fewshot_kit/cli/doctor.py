@@ -1,4 +1,4 @@
-"""What the kit finds on this machine, and how to mend what is wrong: `fewshot-kit doctor`."""
+"""`fewshot-kit doctor`: checks this machine, and says how to mend what is wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REINSTALL = "Install the kit again as its README shows."
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `ok` with a `mend` is a note: something that could be better, and that the kit can do without."""
+    """One finding. `ok` with a `mend` is a note: something could be better, but the kit works without it."""
 
     name: str
     ok: bool
@@ -34,7 +34,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Versions, devices, libraries, plug-ins, data and caches, in order. Imports learn2learn, so it takes seconds."""
+    """Checks versions, devices, libraries, plug-ins, data and caches. It imports learn2learn, so it takes seconds."""
     return [
         Check("python", sys.version_info >= (3, 10), f"{platform.python_version()} at {sys.executable}"),
         Check("fewshot_kit", True, __version__),
@@ -51,7 +51,7 @@ def diagnose() -> list[Check]:
 
 
 def render(checks: list[Check]) -> str:
-    """One line for each check, and one below it where something can be mended."""
+    """Returns one line for each check, and a second line if something can be mended."""
     width = max((len(check.name) for check in checks), default=0)
     lines = []
     for check in checks:
@@ -101,7 +101,7 @@ def _imports(library: Callable[[], ModuleType]) -> Check:
     name = f"import {library.__name__}"
     try:
         library()
-    except Exception as error:  # another library's import may fail in any way, and that is the finding
+    except Exception as error:  # another library's import can fail in any way; the failure is the finding
         return Check(name, False, f"{type(error).__name__}: {first_line(error)}", REINSTALL)
     return Check(name, True, "works")
 
@@ -142,12 +142,12 @@ def _cache() -> Check:
 
 
 def size_in_words(sizes: Collection[int]) -> str:
-    """Bytes of each file -> how many files, and how many MB in all."""
+    """Returns a text with the number of files and their MB in all, from the bytes of each."""
     return f"{len(sizes)} file{'s' * (len(sizes) != 1)}, {sum(sizes) / 1e6:.1f} MB"
 
 
 def _old_caches() -> Iterator[Check]:
-    """What earlier versions left beside the data: `.fewshot-kit`, in the data folder or in a folder of it."""
+    """Finds the caches of earlier versions: `.fewshot-kit` in the data folder or in a folder of it."""
     root = datasets.find_root()
     for folder in sorted({*root.glob(OLD_CACHE), *root.glob(f"*/{OLD_CACHE}")}):
         sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""Flags: of each setting, and what their values are read as."""
+"""Flags for the settings, and functions that read their values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..runs.yaml_text import read_yaml
 
 
 def option(text: str) -> tuple[str, Any]:
-    """`"lr=0.4"` -> `("lr", 0.4)`; the value is read as YAML. Here and below, argparse shows what is wrong."""
+    """Reads `"lr=0.4"` as `("lr", 0.4)`; the value is YAML. argparse prints the error of a wrong text."""
     import yaml
 
     name, equals, value = text.partition("=")
@@ -29,7 +29,7 @@ def option(text: str) -> tuple[str, Any]:
 
 
 def whole(text: str) -> int:
-    """A flag's whole number."""
+    """Reads a flag's whole number."""
     try:
         return int(text)
     except ValueError:
@@ -37,7 +37,7 @@ def whole(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """A flag's number."""
+    """Reads a flag's number."""
     try:
         return float(text)
     except ValueError:
@@ -48,10 +48,10 @@ PARSERS: dict[str, tuple[Any, str]] = {"int": (whole, "N"), "int | None": (whole
 
 
 def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None, default: str | None = None) -> None:
-    """A flag for each setting, or for those named. A flag that is not given leaves nothing in the namespace.
+    """Adds a flag for each setting, or for the named ones. A flag that is not given leaves nothing in the namespace.
 
     Args:
-        default: what the help says of it, where it is not the setting's own.
+        default: the default that the help shows, if it is not the setting's own.
     """
     for name in names or FIELDS:
         setting = FIELDS[name]
@@ -62,7 +62,7 @@ def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None, d
         kind, metavar = PARSERS.get(str(setting.type), (str, "NAME"))
         if setting.type == "bool":
             many: dict[str, Any] = {"action": "store_true"}
-        elif name.endswith("_options"):  # `one_by_one` gives each its flag
+        elif name.endswith("_options"):  # `one_by_one` repeats the flag for each
             many = {"type": option, "nargs": 1, "action": "extend", "metavar": "NAME=VALUE ..."}
         else:
             many = {"type": kind, "metavar": metavar}
@@ -70,9 +70,9 @@ def add_flags(parser: argparse.ArgumentParser, names: list[str] | None = None, d
 
 
 def one_by_one(argv: Sequence[str]) -> list[str]:
-    """`--model-options a=1 b=2 photos/` -> `--model-options a=1 --model-options b=2 photos/`.
+    """Turns `--model-options a=1 b=2 photos/` into `--model-options a=1 --model-options b=2 photos/`.
 
-    argparse would take the files after such a flag for options. A word without `=` that is a file or folder ends them.
+    argparse would take files after such a flag for options. A file or folder without `=` in its name ends the options.
     """
     found: list[str] = []
     flag = None
@@ -88,6 +88,6 @@ def one_by_one(argv: Sequence[str]) -> list[str]:
 
 
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that flags were given for."""
+    """Returns the settings whose flags were given."""
     found = {name: value for name, value in vars(arguments).items() if name in FIELDS}
     return {name: dict(value) if name.endswith("_options") else value for name, value in found.items()}

@@ -1,4 +1,4 @@
-"""`fewshot-kit train | evaluate | adapt | list | cache | doctor`."""
+"""The parser of the command line, `fewshot-kit train | evaluate | adapt | list | cache | doctor`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLICIES = "transductive, support or running (default: the run's)"
 
 
 class _Parser(argparse.ArgumentParser):
-    """One sentence in place of argparse's usage and message."""
+    """A parser that prints one sentence in place of argparse's usage and message."""
 
     def error(self, message: str) -> NoReturn:
         choice = re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; every command's function is its `run_command` default."""
+    """Returns the parser. Each command's function is its `run_command` default."""
     parser = _Parser(prog="fewshot-kit", description="Few-shot learning in PyTorch.")
     parser.add_argument("--version", action="version", version=f"fewshot-kit {__version__}")
     parser.set_defaults(run_command=None, parser=parser)
@@ -134,7 +134,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 where `doctor` finds a fault, 2 for a user's mistake, 130 on Ctrl-C."""
+    """Runs one command. The exit status is 0, 1 if `doctor` finds a fault, 2 for a user's mistake, 130 on Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     return without_traceback(lambda: _run(argv), as_json="--json" in argv)
 
@@ -145,7 +145,7 @@ def _run(argv: Sequence[str]) -> int:
         arguments.parser.print_help(sys.stderr)
         return 2
     with contextlib.ExitStack() as stack:
-        if arguments.quiet:  # bars, notices and warnings, other libraries' too; an error is said outside of this
+        if arguments.quiet:  # hides bars, notices and warnings of all libraries; errors are printed outside
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         stack.enter_context(_plain_warnings())
@@ -155,7 +155,7 @@ def _run(argv: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings are for people too: the sentence, without the place in the source."""
+    """Prints warnings as a sentence, without the place in the source."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
@@ -172,15 +172,15 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def without_traceback(run: Callable[[], int | None], *, name: str = "fewshot-kit", as_json: bool = False) -> int:
-    """Call `run`, and say what a user got wrong in one sentence on stderr.
+    """Calls `run`, and prints a user's mistake as one sentence on stderr.
 
     Args:
-        run: gives the exit status; None is 0.
-        name: of the program, which the sentence starts with.
-        as_json: say it in a JSON object on stdout too.
+        run: returns the exit status; None is 0.
+        name: the program's name, which starts the sentence.
+        as_json: also print the sentence in a JSON object on stdout.
 
     Returns:
-        The exit status: 2 for a user's mistake, 130 on Ctrl-C, else what `run` gives.
+        The exit status: 2 for a user's mistake, 130 on Ctrl-C, else that of `run`.
     """
 
     def failed(said: str, status: int) -> int:
@@ -200,5 +200,5 @@ def without_traceback(run: Callable[[], int | None], *, name: str = "fewshot-kit
     except BrokenPipeError:  # `fewshot-kit list | head`
         sys.stderr.close()
         return 0
-    except OSError as error:  # what no room expects: a folder that may not be read, a name that is too long
+    except OSError as error:  # an error that nobody expects, such as an unreadable folder or a too long name
         return failed(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 2)

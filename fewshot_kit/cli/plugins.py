@@ -1,4 +1,4 @@
-"""`--plugin FILE.py`: what a local script registers, for one command."""
+"""`--plugin FILE.py`: runs a local script, so that one command knows the names that it registers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import InputError, KitError, first_line
 
 
 def add_plugin_flag(parser: argparse.ArgumentParser) -> None:
-    """`--plugin FILE`, which may be given several times."""
+    """Adds the flag `--plugin FILE.py`, which may be given several times."""
     parser.add_argument(
         "--plugin",
         metavar="FILE.py",
@@ -25,10 +25,10 @@ def add_plugin_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def load_plugins(files: Sequence[str]) -> None:
-    """Run each file once, as a module of its own.
+    """Runs each file once, as its own module.
 
     Raises:
-        InputError: no such file, or one that fails; its line is named.
+        InputError: a file that does not exist, or that fails (with the line).
     """
     for file in files:
         path = Path(file).resolve()
@@ -39,7 +39,7 @@ def load_plugins(files: Sequence[str]) -> None:
         if found is None or found.loader is None:
             raise InputError(f"--plugin {file} is no Python file; give the path of one, such as mine.py.")
         module = importlib.util.module_from_spec(found)
-        sys.modules[name] = module  # before it runs, as for any import: its classes look themselves up there
+        sys.modules[name] = module  # first, as in any import: its classes look up their own module
         try:
             found.loader.exec_module(module)
         except (Exception, SystemExit) as error:

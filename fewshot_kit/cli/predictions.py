@@ -1,4 +1,4 @@
-"""What a learner said of image files, for people and for programs."""
+"""A learner's predictions for image files, as text, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..runs.storage import write_bytes
 
-WIDEST = 60  # columns of a terminal for a path, and half as many for a label
+WIDEST = 60  # most columns of a terminal for a path; a label gets half as many
 
 
 @dataclass(frozen=True)
@@ -27,29 +27,29 @@ class Prediction:
 
     @property
     def label(self) -> Hashable:
-        """The most probable class; of equals the first, as `Learner.predict` has it."""
+        """The most probable class. Of equal ones it is the first, as in `Learner.predict`."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     @property
     def probability(self) -> float:
-        """That class's probability."""
+        """The probability of the most probable class."""
         return self.probabilities[self.label]
 
     @property
     def runner_up(self) -> Hashable:
-        """The most probable class but one."""
+        """The second most probable class."""
         best = self.label
         return max((label for label in self.probabilities if label != best), key=self.probabilities.__getitem__)
 
 
 def collect(paths: Sequence[Path | str], classes: Sequence[Hashable], probabilities: Tensor) -> list[Prediction]:
-    """Files, classes and `predict_proba`'s `[Q, classes]` -> a prediction for each file."""
+    """Returns a prediction for each file, from the probabilities `[Q, classes]` of `predict_proba`."""
     rows = probabilities.tolist()
     return [Prediction(Path(path), dict(zip(classes, row, strict=True))) for path, row in zip(paths, rows, strict=True)]
 
 
 def table(predictions: Sequence[Prediction]) -> str:
-    """Aligned lines of text: image, label, probability, and the class that came second. Long paths lose their start."""
+    """Returns aligned lines: image, label, probability and the second class. Long paths lose their start."""
     head = ("image", "label", "probability", "then")
     rows = [
         (
@@ -69,7 +69,7 @@ def table(predictions: Sequence[Prediction]) -> str:
 
 
 def to_json(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """`{"classes", "predictions": [{"image", "label", "probability", "probabilities"}]}`, rounded to four places."""
+    """Returns `{"classes", "predictions": [{"image", "label", "probability", "probabilities"}]}`, to four decimals."""
     return {
         "classes": _classes(predictions),
         "predictions": [
@@ -85,7 +85,7 @@ def to_json(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def write_csv(path: str | Path, predictions: Sequence[Prediction]) -> None:
-    """A line for each image: its path, label and probability, then the probability of every class.
+    """Writes a line for each image: its path, label and probability, then the probability of every class.
 
     Raises:
         InputError: the file cannot be written.
@@ -96,22 +96,22 @@ def write_csv(path: str | Path, predictions: Sequence[Prediction]) -> None:
     for one in predictions:
         numbers = [f"{value:.6f}" for value in (one.probability, *one.probabilities.values())]
         writer.writerow([one.path, one.label, *numbers])
-    write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))  # a name of a file may be no text at all
+    write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))  # file names may be no valid text
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:
-    """The text with a question mark for what a terminal cannot show, so that no label ends in a traceback.
+    """Returns the text with a question mark for each character that a terminal cannot show, to avoid a traceback.
 
     Args:
         text: lines of any characters.
-        stream: where it will be printed; standard output unless given.
+        stream: the stream that it is printed to; by default standard output.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 
 
 def shortened(text: str, longest: int, keep_end: bool = False) -> str:
-    """One line of at most `longest` columns; what was cut off, at the end or the start, is three dots."""
+    """Returns one line of at most `longest` columns. Three dots replace the end, or with `keep_end` the start."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     if _columns(text) <= longest:
         return text
@@ -121,7 +121,7 @@ def shortened(text: str, longest: int, keep_end: bool = False) -> str:
 
 
 def _columns(text: str) -> int:
-    """Columns in a terminal: wide characters take two, marks that combine with others none."""
+    """Returns the text's columns in a terminal. Wide characters take two, combining marks take none."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 

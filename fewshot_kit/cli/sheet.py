@@ -1,4 +1,4 @@
-"""Contact sheets: a picture of what a learner said of image files."""
+"""Contact sheets: pictures of image files with a learner's predictions."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-# All in pixels.
-TALLEST = 4000  # of a page
+# All sizes are in pixels.
+TALLEST = 4000  # largest height of a page
 TILE, SMALL = 132, 60  # sides of a query and of a support image
 MARGIN, GAP = 32, 14
 TITLE, HEADER, CAPTION, BAR = 64, 44, 44, 6
-COLUMNS = (6, 10)  # at least and at most
+COLUMNS = (6, 10)  # least and most columns
 PAPER, CARD, INK, PALE = "#ffffff", "#f0f1f4", "#1d2129", "#767c89"
-# How sure, and a colour that people who cannot tell red from green can tell apart (Okabe and Ito, 2008).
+# Least probability, colour and words. Colour-blind people can tell these colours apart (Okabe and Ito, 2008).
 SURE = ((0.9, "#009e73", "90 % or more"), (0.6, "#e69f00", "60 to 90 %"), (0.0, "#d55e00", "less"))
 
 
 @dataclass(frozen=True)
 class Row:
-    """Queries of one predicted class, beside each other; the first row of a class has its support images above it."""
+    """A row of queries with one predicted class. The first row of a class has its support images above it."""
 
     label: Hashable
     queries: Sequence[Prediction]
-    of: int  # queries of the class
+    of: int  # all queries of the class
     support: Sequence[Path] = ()
     first: bool = True
 
     def height(self, top: bool) -> int:
-        """Pixels it takes, with the class's name where it begins or goes on at the top of a page."""
+        """Returns the row's pixels. The first row of a class, and a row at the top of a page, has the class's name."""
         heading = HEADER * (self.first or top) + (SMALL + GAP) * bool(self.support)
         return heading + TILE + BAR + CAPTION + GAP
 
@@ -54,15 +54,15 @@ def contact_sheet(
     predictions: Sequence[Prediction],
     support: tuple[Sequence[Hashable], Sequence[Path]] | None = None,
 ) -> list[Path]:
-    """A PNG of every query with its label and probability, by predicted class, the surest first.
+    """Writes PNGs of all queries with label and probability, by predicted class, the most probable first.
 
-    A page is at most 4,000 pixels high; further pages are `NAME-2.png` and so on, and each says how many there are.
+    A page is at most 4,000 pixels high. Further pages are `NAME-2.png` and so on, and each shows the number of pages.
 
     Args:
-        path: the first page; each is replaced as a whole.
+        path: the first page; each page is replaced as a whole.
         predictions: one for each query, at least one.
-        support: labels and paths of the support images, as `datasets.find_images` gives them; as many as fit into a
-            row stand above the queries of their class.
+        support: labels and paths of the support images, as `datasets.find_images` returns them. One row of them is
+            shown above the queries of their class.
 
     Returns:
         The pages' paths.
@@ -118,7 +118,7 @@ def _draw(rows: Sequence[Row], title: str, columns: int) -> Image:
     height = TITLE + sum(row.height(top=number == 0) for number, row in enumerate(rows)) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    fitting = (width - 2 * MARGIN - 2 * SMALL) // (SMALL + GAP)  # support images of a row
+    fitting = (width - 2 * MARGIN - 2 * SMALL) // (SMALL + GAP)  # support images that fit into a row
     queries = _thumbnails([one.path for row in rows for one in row.queries], TILE)
     support = _thumbnails([place for row in rows for place in row.support[:fitting]], SMALL)
     _heading(pen, title, width)
@@ -149,7 +149,7 @@ def _draw(rows: Sequence[Row], title: str, columns: int) -> Image:
 
 
 def _heading(pen: ImageDraw, title: str, width: int) -> None:
-    """The title, and on the right what the colours mean."""
+    """Draws the title, and on the right the meaning of the colours."""
     pen.text((MARGIN, TITLE - 22), title, INK, _font(16), anchor="ls")
     x = width - MARGIN
     for _, colour, words in reversed(SURE):
@@ -161,7 +161,7 @@ def _heading(pen: ImageDraw, title: str, width: int) -> None:
 
 
 def _caption(pen: ImageDraw, one: Prediction, x: int, y: int) -> None:
-    """Below a query: a bar as long as it is probable, the label and the probability, the file's name."""
+    """Draws a bar for the probability, the label, the probability and the file's name below a query."""
     colour = next(colour for least, colour, _ in SURE if round(one.probability, 2) >= least)
     pen.rectangle((x, y, x + TILE - 1, y + BAR - 1), CARD)
     pen.rectangle((x, y, x + max(1, round(one.probability * TILE)) - 1, y + BAR - 1), colour)
@@ -173,11 +173,11 @@ def _caption(pen: ImageDraw, one: Prediction, x: int, y: int) -> None:
 
 
 def _thumbnails(paths: Sequence[Path], side: int) -> Iterator[Image]:
-    """Every image, all of it, in a square of `side` pixels."""
+    """Yields every image, uncropped, in a square of `side` pixels."""
     from PIL import Image, ImageOps
 
     def small(image: Image.Image) -> np.ndarray:
-        image.draft(image.mode, (2 * side, 2 * side))  # a JPEG is decoded at an eighth of its size where that will do
+        image.draft(image.mode, (2 * side, 2 * side))  # a large JPEG is decoded at down to an eighth of its size
         colours = Image.fromarray(np.ascontiguousarray(upright(image, 3).transpose(1, 2, 0)))
         return np.asarray(ImageOps.pad(colours, (side, side), color=CARD)).transpose(2, 0, 1)
 
@@ -189,7 +189,7 @@ def _thumbnails(paths: Sequence[Path], side: int) -> Iterator[Image]:
 
 
 def _fitted(pen: ImageDraw, text: str, size: int, room: float, middle: bool = False) -> str:
-    """The text, or as much of it as there is room for, with an ellipsis at its end or in its middle."""
+    """Returns the text, shortened to the room with an ellipsis at its end or in its middle."""
     text = shortened(text, 200)
     found, length = text, len(text)
     while length > 1 and pen.textlength(found, _font(size)) > room:
@@ -201,7 +201,7 @@ def _fitted(pen: ImageDraw, text: str, size: int, room: float, middle: bool = Fa
 
 @lru_cache
 def _font(size: int) -> FreeTypeFont:
-    """matplotlib's DejaVu Sans: Pillow's own font has no letters but ASCII's."""
+    """Returns matplotlib's DejaVu Sans, because Pillow's own font has only ASCII letters."""
     import matplotlib
     from PIL import ImageFont
 

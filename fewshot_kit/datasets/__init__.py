@@ -1,6 +1,6 @@
 """Data sets by name: `datasets.create("omniglot")` has `.train`, `.validation` and `.test`."""
 
-from . import (  # each registers its data set; the modules stay what these names mean
+from . import (  # each module registers its data set; these names stay modules
     cifar_fs,
     cub,
     folder,

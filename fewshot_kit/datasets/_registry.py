@@ -1,4 +1,4 @@
-"""The datasets' registry; its methods are handed on by the sub-package."""
+"""The registry of data sets. `datasets` passes on its methods."""
 
 from ..registry import Registry
 

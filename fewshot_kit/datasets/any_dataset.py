@@ -1,4 +1,4 @@
-"""Any `torch.utils.data.Dataset` of `(x, y)` as a data set of few-shot tasks."""
+"""Turns any `torch.utils.data.Dataset` of `(x, y)` into a data set of few-shot tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .splits.arrays import check_arrays
 from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .splits.data import Data, make_data
 
-LABELS = ("targets", "labels", "_labels", "y")  # where torchvision and others keep them
+LABELS = ("targets", "labels", "_labels", "y")  # attributes that hold the labels in torchvision and elsewhere
 
 
 def from_dataset(
@@ -27,17 +27,16 @@ def from_dataset(
     name: str | None = None,
     rotations: str = "none",
 ) -> Data:
-    """A data set of any Dataset: every example is read once, and the classes are split.
+    """Returns a few-shot data set of any Dataset. It reads every example once and splits the classes.
 
-    Labels come from the Dataset's metadata where it has any, so that what is wrong with them is said before any
-    image is decoded.
+    Labels come from the Dataset's metadata if it has any, so that wrong labels are found before images are decoded.
 
     Args:
-        dataset: gives `(x, y)`; x is a Pillow image, tensor or array, all of one shape; y an int or a string.
+        dataset: a Dataset of `(x, y)`; x is a Pillow image, tensor or array, all of one shape; y is an int or a string.
         fractions: shares of the classes for training, validation and test.
-        seed: of the split.
-        name: what messages call the data set.
-        rotations: of the training images, see `Split`.
+        seed: seed of the split.
+        name: the data set's name in messages.
+        rotations: rotations of the training images, see `Split`.
 
     Raises:
         InputError: too few classes, labels that do not match the examples, shapes that differ, NaN values.
@@ -53,14 +52,14 @@ def from_dataset(
         by_fractions(len(set(known)), fractions, seed, name)
     x, read = _read(dataset, total, name)
     y, classes = relabel(known if known is not None else read)
-    check_arrays(x, y, len(classes), name)  # before the split, so that messages count as the Dataset does
+    check_arrays(x, y, len(classes), name)  # before the split, so that messages have the Dataset's own indices
     parts = by_fractions(len(classes), fractions, seed, name)
     options = {"fractions": tuple(fractions), "seed": seed, "rotations": rotations}
     return make_data(name, x, y, _names(dataset, classes), parts, options, rotations, remedy=OTHERWISE)
 
 
 def labels_of(dataset: Any) -> list[Hashable] | None:
-    """Every example's label from a Dataset's metadata, without reading an example; None where it has none."""
+    """Returns all labels from a Dataset's metadata, without reading an example, or None if it has none."""
     if isinstance(dataset, Subset):
         inner = labels_of(dataset.dataset)
         return None if inner is None else [inner[index] for index in dataset.indices]
@@ -106,7 +105,7 @@ def _read(dataset: Any, total: int, name: str) -> tuple[Tensor, list[Hashable]]:
 
 
 def _names(dataset: Any, classes: list[Hashable]) -> list[str]:
-    """The Dataset's own class names where its labels are their numbers."""
+    """Returns the Dataset's class names if its labels are indices into them, else the labels as strings."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     given = getattr(dataset, "classes", None)

@@ -1,5 +1,5 @@
-"""Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019: the 100 classes of CIFAR-100
-(Krizhevsky, 2009) with 600 images each, split at random, once."""
+"""CIFAR-FS: the 100 classes of CIFAR-100 (Krizhevsky, 2009) with 600 images each, in one fixed random split by
+Bertinetto et al., "Meta-learning with differentiable closed-form solvers", ICLR 2019."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def cifar_fs(
 
     Args:
         root: the folder that holds `cifar100/` or `cifar-fs/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`,
-            else the user's data folder. It has `data/CLASS/*.png` with the names of the classes in
-            `splits/bertinetto/train.txt`, `val.txt` and `test.txt`; or the class folders `meta-train/CLASS/*.png`,
-            `meta-val` and `meta-test`, also named `train`, `val` and `test`.
+            else the user's data folder. The data set's folder has `data/CLASS/*.png`, and the names of the classes in
+            `splits/bertinetto/train.txt`, `val.txt` and `test.txt`; or it has the class folders
+            `meta-train/CLASS/*.png`, `meta-val` and `meta-test`, also named `train`, `val` and `test`.
         image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`.
 
     Raises:
-        InputError: as `published.load` does; a class in the lists that has no folder.
+        InputError: as `published.load` does; a listed class that has no folder.
     """
     transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
     return load(CIFAR_FS, root, transform, [split_lists, split_folders])
 
 
 def split_lists(base: Path) -> list[Part | None]:
-    """The layout `data/CLASS/IMAGE` with one class name a line in `splits/bertinetto/train.txt` and so on."""
+    """Finds the layout `data/CLASS/IMAGE`, with one class name per line in `splits/bertinetto/train.txt` and so on."""
     return [_listed(base / "splits" / "bertinetto" / f"{name}.txt", base / "data") for name in PARTS]
 
 

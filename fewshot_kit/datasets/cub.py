@@ -1,5 +1,5 @@
-"""Wah, Branson, Welinder, Perona and Belongie, "The Caltech-UCSD Birds-200-2011 Dataset", Caltech, 2011; split by the
-rule of Chen et al., "A Closer Look at Few-shot Classification", ICLR 2019."""
+"""CUB: Wah, Branson, Welinder, Perona and Belongie, "The Caltech-UCSD Birds-200-2011 Dataset", Caltech, 2011. The
+split is that of Chen et al., "A Closer Look at Few-shot Classification", ICLR 2019."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def cub(
 
     Args:
         root: the folder that holds `CUB_200_2011/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`, else the
-            user's data folder. It has `images/001.Black_footed_Albatross/*.jpg` and so on, and `images.txt`, whose
-            images must all be there.
+            user's data folder. `CUB_200_2011/` has `images/001.Black_footed_Albatross/*.jpg` and so on, and
+            `images.txt`, whose images must all exist.
         image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`. Images are not cropped to their
             bounding boxes.
-        split: `"chen"`, of the classes in the order of their names every second one trains, and the others validate
-            and test in turn; `"files"`, the classes of the lines `filename,label` of `split/train.csv`, `split/val.csv`
-            and `split/test.csv`.
+        split: `"chen"` sorts the classes by name: every second one trains, and the others validate and test in turn.
+            `"files"` takes the classes from `split/train.csv`, `split/val.csv` and `split/test.csv`, whose lines are
+            `filename,label`.
 
     Raises:
-        InputError: an unknown split; as `published.load` does; images that `images.txt` names and that are not there.
+        InputError: an unknown split; as `published.load` does; an image of `images.txt` that does not exist.
     """
     if split not in SPLITS:
         raise InputError(f"Unknown cub split '{split}'; it is one of {', '.join(SPLITS)}.")
@@ -83,7 +83,7 @@ def _birds(base: Path, split: str) -> list[Part | None]:
 
 
 def _check_listed(file: Path, images: Path) -> None:
-    """Raise `InputError` where images are missing; the lines of `images.txt` are a number and a path."""
+    """Raises `InputError` if images are missing. A line of `images.txt` is a number and a path."""
     if not file.is_file():
         return
     listed = [line.split()[-1] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -96,7 +96,7 @@ def _check_listed(file: Path, images: Path) -> None:
 
 
 def _classes_of(file: Path, images: Path, names: list[str]) -> list[str]:
-    """The classes in the second column of a list with a header."""
+    """Returns the classes in the second column of a CSV file with a header."""
     if not file.is_file():
         raise InputError(f"There is no file {file}; split='files' needs it, split='chen' does not.")
     with file.open(newline="", encoding="utf-8-sig") as lines:

@@ -1,4 +1,4 @@
-"""Your own images: a folder of class folders, or a CSV file of paths and labels."""
+"""A data set of your own images, in a folder of class folders or in a CSV file of paths and labels."""
 
 from __future__ import annotations
 
@@ -37,16 +37,15 @@ def folder(
     """Images in class folders.
 
     Args:
-        root: holds one folder for each class, to be split by `fractions` and `seed`; or the folders `train`, `val`
-            (may be left out) and `test`, which hold the class folders.
-        image_size: pixels of each side; what is not square is cropped at its centre.
+        root: a folder with one folder for each class, which are split by `fractions` and `seed`; or a folder with
+            `train`, `val` (optional) and `test`, which hold the class folders.
+        image_size: pixels of each side; other than square images are cropped at their centre.
         channels: 3 for colour, 1 for grey.
         resample: how images are resized, see `Transform`.
         fractions: shares of the classes for training, validation and test.
-        rotations: of the training images, see `Split`.
+        rotations: rotations of the training images, see `Split`.
         csv: a file of `path,label` lines under `root`, in place of class folders; paths are relative to `root`.
-        crop, mean, deviation: as networks with weights expect their images, see `Transform`; `models.image_options` has
-            them for a network.
+        crop, mean, deviation: see `Transform`. `models.image_options` has the values for a network with weights.
 
     Raises:
         InputError: no folder, no images, a damaged image (named), too few classes, a class in two splits.
@@ -67,7 +66,7 @@ def folder(
     else:
         parts = [[names.index(label) for label in sorted(set(group))] for group, _ in groups]
         _check_disjoint(parts, names, base)
-    pixels = vars(replace(transform, mean=(), deviation=()))  # these come after the cache
+    pixels = vars(replace(transform, mean=(), deviation=()))  # the cache holds images that are not normalised
     key = {"fingerprint": fingerprint(paths, base), "root": str(base.resolve()), "transform": pixels}
     x, _ = cached(f"folder-{base.resolve().name}", key, lambda: (load_images(paths, transform), []))
     options: dict[str, Any] = {
@@ -81,7 +80,7 @@ def folder(
 
 
 def _subfolders(base: Path) -> list[str]:
-    """Names of the training, validation (may be "") and test folders; nothing where there is no such layout."""
+    """Returns the names of the training, validation (may be "") and test folders, or [] without such a layout."""
     present = {path.name for path in base.iterdir() if path.is_dir()}
     found = [next((name for name in names if name in present), "") for names in SUBFOLDERS]
     return found if found[0] and found[2] else []

@@ -1,4 +1,4 @@
-"""Omniglot's alphabet Futurama: 26 characters of 20 drawings, 16 to train on and 10 that stay unseen."""
+"""Omniglot's alphabet Futurama: 26 characters of 20 drawings each, 16 for training and 10 for the test."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ def futurama(
     download: bool = True,
     validation: int = 0,
 ) -> Data:
-    """16 training and 10 test characters, by seed. The other options are as for `omniglot`.
+    """Omniglot's Futurama characters, 16 for training and 10 for the test, by seed.
+
+    The other options are as for `omniglot`.
 
     Args:
-        validation: how many of the 16 validate. They are few, and so all of them train by default.
+        validation: how many of the 16 characters validate. By default all of them train, because they are few.
 
     Raises:
         InputError: as `omniglot` does; more than 14 characters to validate.

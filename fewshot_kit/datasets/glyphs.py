@@ -1,5 +1,5 @@
-"""A built-in alphabet of any size: characters drawn by random stroke programs, after the idea of Lake,
-Salakhutdinov and Tenenbaum (Science, 2015). Nothing is downloaded; a seed gives the same images on every machine."""
+"""A built-in alphabet of any size. Random stroke programs draw the characters, after an idea of Lake, Salakhutdinov and
+Tenenbaum (Science, 2015). Nothing is downloaded. A seed gives the same images on every machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def glyphs(
     """Procedural characters, bright ink on black, split 64 / 16 / 20 percent into train, validation and test.
 
     Args:
-        classes: characters.
-        drawings: of each character; drawing k of every character has the same drawer, with a style of their own.
+        classes: number of characters.
+        drawings: drawings of each character. Drawing k of every character is in the style of the same drawer.
         image_size: pixels of each side.
-        seed: of the characters, the drawers and the split.
-        rotations: of the training characters, see `Split`.
+        seed: seed of the characters, the drawers and the split.
+        rotations: rotations of the training characters, see `Split`.
 
     Raises:
         InputError: numbers out of range.
@@ -38,5 +38,5 @@ def glyphs(
     y = torch.arange(classes).repeat_interleave(drawings)
     names = [f"glyph{index:04d}" for index in range(classes)]
     options = {"classes": classes, "drawings": drawings, "image_size": image_size, "seed": seed, "rotations": rotations}
-    paper = Transform(image_size, channels=1, invert=True)  # what makes glyphs of a person's own drawings
+    paper = Transform(image_size, channels=1, invert=True)  # turns a user's own drawings into glyphs
     return make_data("glyphs", x, y, names, parts, options, rotations, paper)

@@ -1,5 +1,6 @@
-"""Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016: 100 classes of ImageNet with 600 images
-each; split by Ravi and Larochelle, "Optimization as a Model for Few-Shot Learning", ICLR 2017."""
+"""mini-ImageNet: 100 classes of ImageNet with 600 images each, by Vinyals et al., "Matching Networks for One Shot
+Learning", NeurIPS 2016. The split is that of Ravi and Larochelle, "Optimization as a Model for Few-Shot Learning",
+ICLR 2017."""
 
 from __future__ import annotations
 
@@ -40,16 +41,15 @@ def mini_imagenet(
 
     Args:
         root: the folder that holds `mini-imagenet/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`, else the
-            user's data folder. It has the class folders `train/WNID/*.jpg`, `val` and `test`; or tar archives of
-            these, `train.tar`, `val.tar` and `test.tar`, which are read as they are; or `images/*.jpg` with
-            `train.csv`, `val.csv` and `test.csv` of `filename,label`.
-        image_size: pixels of each side; what is not square is cropped at its centre.
+            user's data folder. `mini-imagenet/` has the class folders `train/WNID/*.jpg`, `val` and `test`; or tar
+            archives of these, `train.tar`, `val.tar` and `test.tar`, which are not unpacked; or `images/*.jpg` with
+            `train.csv`, `val.csv` and `test.csv`, whose lines are `filename,label`.
+        image_size: pixels of each side; other than square images are cropped at their centre.
         channels: 3 for colour, 1 for grey.
         resample: how images are resized, see `Transform`.
-        crop, mean, deviation: as networks with weights expect their images, see `Transform`; `models.image_options` has
-            them for a network.
+        crop, mean, deviation: see `Transform`. `models.image_options` has the values for a network with weights.
 
-    Fewer than 600 images of a class are a subset; the names of the data set and its splits then say so.
+    With fewer than 600 images of a class, the names of the data set and its splits say that it is a subset.
 
     Raises:
         InputError: as `published.load` does.

@@ -1,5 +1,5 @@
-"""Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program induction",
-Science 350, 2015: 1623 characters of 50 alphabets, each drawn by 20 people."""
+"""Omniglot: 1623 characters of 50 alphabets, each drawn by 20 people. Lake, Salakhutdinov and Tenenbaum, "Human-level
+concept learning through probabilistic program induction", Science 350, 2015."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .splits.data import Data, make_data
 
 SPLITS = ("random", "background", "vinyals")
 
-# The published list (ProtoNet's and torchmeta's files) is a rule: five whole alphabets validate, and the evaluation
-# set from the 42nd character of Gurmukhi on, in alphabetical order, is the test.
+# The published lists (ProtoNet's and torchmeta's files) follow a rule. Five whole alphabets validate. The test has the
+# evaluation set's characters from the 42nd of Gurmukhi on, in alphabetical order.
 VINYALS_VALIDATION = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
 VINYALS_TEST = 423
 
@@ -30,20 +30,20 @@ def omniglot(
     resample: str = "lanczos",
     download: bool = True,
 ) -> Data:
-    """Omniglot, bright ink on black.
+    """Handwritten characters of 50 alphabets, bright ink on black.
 
     Args:
         root: the folder that holds `omniglot-py/`, or its archives or folders themselves; by default
             `$FEWSHOT_KIT_DATA`, else the user's data folder.
         image_size: pixels of each side.
-        rotations: of the training characters: `"none"`, `"classes"` (ProtoNet, Reptile), `"per_class"` (MAML) or
-            `"per_episode"` (RelationNet). Validation and test are never rotated.
-        split: `"random"`, 1100 / 100 / 423 characters by seed (MAML's counts); `"background"`, Lake's own, the 659
-            characters of the evaluation set for the test and 100 of the others, by seed, for validation; `"vinyals"`,
-            the fixed 1028 / 172 / 423 of ProtoNet.
-        seed: of the split.
-        resample: `"nearest"` is what Pillow made of the 1-bit images in the older implementations.
-        download: fetch what is not there, with torchvision.
+        rotations: rotations of the training characters: `"none"`, `"classes"` (ProtoNet, Reptile), `"per_class"` (MAML)
+            or `"per_episode"` (RelationNet). Validation and test are never rotated.
+        split: `"random"` draws 1100 / 100 / 423 characters by seed (MAML's counts). `"background"` is Lake's own split:
+            the evaluation set's 659 characters for the test, and 100 of the others, by seed, for validation.
+            `"vinyals"` is the fixed 1028 / 172 / 423 of ProtoNet.
+        seed: seed of the split.
+        resample: how images are resized. Older implementations had `"nearest"`, which Pillow used for 1-bit images.
+        download: download missing files with torchvision.
 
     Raises:
         InputError: an unknown option; data that are missing, incomplete or damaged, or that cannot be fetched.

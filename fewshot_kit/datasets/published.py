@@ -1,4 +1,4 @@
-"""Data sets with published splits: found in their usual layouts (`files.layouts`), checked by content, decoded once."""
+"""Loads data sets with published splits: it finds their usual layouts (`files.layouts`), checks and decodes them."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ PICKLE = (
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a data set before its files are seen.
+    """The published facts about a data set.
 
     Args:
-        name: as it is registered.
-        title: as papers write it.
-        folder: where it is expected, under the root; found in any case, with `-`, `_` or neither.
+        name: the registered name.
+        title: the name in papers.
+        folder: its folder's name under the root; upper case, `-` and `_` do not matter.
         also: other names of that folder.
-        classes: of the training, validation and test split.
-        images: of the whole data set; fewer are a subset, and what comes of them is marked as one.
-        layout, source: what messages say of where its files belong, and who published it.
+        classes: numbers of classes of the training, validation and test split.
+        images: number of all images; a data set with fewer is named as a subset.
+        layout, source: the places of its files and its publisher, for messages.
     """
 
     name: str
@@ -58,22 +58,22 @@ class Published:
 def load(
     published: Published, root: str | Path | None, transform: Transform, layouts: Sequence[Layout], **options: Any
 ) -> Data:
-    """The data set in the first of these layouts that is found, from the cache where it was decoded before.
+    """Loads the data set from the first layout that is found, or from the cache if it was decoded before.
 
-    Images are ordered by class and file name, so that a seed draws the same episodes from every layout.
+    Images are sorted by class and file name, so that a seed draws the same episodes from every layout.
 
     Args:
-        root: see `find_root`; the data set's own folder will do as well.
-        options: of the registered function, for the record.
+        root: see `find_root`; it may be the data set's own folder.
+        options: the registered function's options, to be recorded.
 
     Raises:
-        InputError: nothing there, or not all of it; a wrong number of classes; a class in two splits; more images
-            than were published; a damaged file (named).
+        InputError: missing or incomplete files; a wrong number of classes; a class in two splits; more images than
+            were published; a damaged file (named).
     """
     base, parts = _find(published, find_root(root), layouts)
 
     @functools.cache
-    def listed() -> list[Listed]:  # not called where everything is in the cache: listing a long archive takes seconds
+    def listed() -> list[Listed]:  # not called if all is cached: listing an archive takes seconds
         found = [part.listed() for part in parts]
         _check(published, base, parts, [one.labels for one in found])
         return found
@@ -88,7 +88,7 @@ def load(
         return decode_all(range(len(labels)), one, transform.shape, what), labels
 
     found = []
-    pixels = vars(replace(transform, mean=(), deviation=()))  # these come after the cache
+    pixels = vars(replace(transform, mean=(), deviation=()))  # the cache holds images that are not normalised
     for number, part in enumerate(parts):
         key = {"source": str(part.place.resolve()), "fingerprint": part.stamp, "transform": pixels}
         name = f"{published.name}-{PARTS[number]}"
@@ -108,7 +108,7 @@ def load(
 
 
 def _find(published: Published, root: Path, layouts: Sequence[Layout]) -> tuple[Path, list[Part]]:
-    """The folder that holds the data set, and its three splits."""
+    """Returns the folder that holds the data set, and its three splits."""
     problems: list[tuple[str, Path]] = []
     for base in _bases(published, root):
         for layout in layouts:
@@ -133,7 +133,7 @@ def _find(published: Published, root: Path, layouts: Sequence[Layout]) -> tuple[
 
 
 def _bases(published: Published, root: Path) -> Iterator[Path]:
-    """Folders that may hold the data set: those of its names under the root, then the root itself."""
+    """Yields folders that may hold the data set: those with its names under the root, then the root itself."""
     if not root.is_dir():
         return
     known = {_folded(name) for name in (published.folder, *published.also)}
@@ -146,7 +146,7 @@ def _folded(name: str) -> str:
 
 
 def _check(published: Published, base: Path, parts: Sequence[Part], labels: Sequence[Sequence[str]]) -> None:
-    """Raise `InputError` where these are not the published splits, as far as numbers can tell."""
+    """Raises `InputError` for wrong numbers of classes, a class in two splits, or more images than were published."""
     splits = [set(some) for some in labels]
     for word, part, split, expected in zip(WORDS, parts, splits, published.classes, strict=True):
         if len(split) != expected:

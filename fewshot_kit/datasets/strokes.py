@@ -1,4 +1,4 @@
-"""Characters as stroke programs: cubic B-splines through random control points, drawn by drawers with a style."""
+"""Draws characters from stroke programs: cubic B-splines through random control points, by drawers with a style."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STROKES, CONTROLS = 4, 5  # at most four strokes of five control points
 
 
 def draw_characters(classes: int, drawings: int, image_size: int, generator: torch.Generator) -> Tensor:
-    """`drawings` of each of `classes` characters, bright ink on black.
+    """Draws `classes` random characters, each `drawings` times, in bright ink on black.
 
     Returns:
         uint8 `[classes * drawings, 1, image_size, image_size]`, character by character.
@@ -23,16 +23,16 @@ def draw_characters(classes: int, drawings: int, image_size: int, generator: tor
 
 
 def invent(classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random stroke programs.
+    """Draws random stroke programs.
 
     Returns:
-        Control points `[classes, STROKES, CONTROLS, 2]` in the unit square, and which strokes are used
+        Control points `[classes, STROKES, CONTROLS, 2]` in the unit square, and booleans for the strokes in use
         `[classes, STROKES]`.
     """
     kind = _uniform((classes, 1), generator)
     number = 1 + (kind > 0.15) + (kind > 0.55) + (kind > 0.85)
     used = torch.arange(STROKES) < number
-    # Pens run straight, bend evenly or turn a corner: heading and bend of every stroke, and now and then a kink.
+    # Strokes are straight, evenly bent or cornered: each has a heading and a bend, and some have a kink.
     heading = 2 * math.pi * _uniform((classes, STROKES, 1), generator)
     bend = 1.3 * _bell((classes, STROKES, 1), generator) * (_uniform((classes, STROKES, 1), generator) > 0.35)
     kink = 1.6 * _bell((classes, STROKES, CONTROLS - 1), generator)
@@ -54,25 +54,25 @@ def invent(classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _fit(strokes: Tensor, used: Tensor) -> Tensor:
-    """Characters moved to the centre and scaled into the unit square, by their used strokes."""
+    """Centres characters and scales them into the unit square, by the strokes in use."""
     points = strokes.flatten(1, 2)
     hidden = ~used.repeat_interleave(CONTROLS, 1)[..., None]
     low = points.masked_fill(hidden, math.inf).amin(1)
     high = points.masked_fill(hidden, -math.inf).amax(1)
-    extent = (high - low).clamp_min(0.6 * (high - low).amax(1, keepdim=True))  # flat ones become a little taller
+    extent = (high - low).clamp_min(0.6 * (high - low).amax(1, keepdim=True))  # flat characters become a little taller
     return (strokes - ((low + high) / 2)[:, None, None]) / extent[:, None, None] + 0.5
 
 
 def perform(programs: Tensor, drawings: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Every program, drawn once by every drawer.
+    """Lets every drawer draw every program once.
 
     Returns:
         Control points `[classes, drawings, STROKES, CONTROLS, 2]`, and the pens' radii `[classes, drawings]`, both
-        as parts of the image's side.
+        as fractions of the image's side.
     """
     classes = len(programs)
-    slant, turn, narrow, size, pen = _bell((5, 1, drawings), generator)  # of the drawer
-    own = _bell((5, classes, drawings), generator)  # of the single drawing
+    slant, turn, narrow, size, pen = _bell((5, 1, drawings), generator)  # each drawer's style
+    own = _bell((5, classes, drawings), generator)  # each drawing's deviations
     slant = 0.18 * slant + 0.08 * own[0]
     turn = 0.10 * turn + 0.08 * own[1]
     across = 0.58 * (1 + 0.12 * size + 0.06 * own[2]) * (1 + 0.12 * narrow)
@@ -90,22 +90,22 @@ def perform(programs: Tensor, drawings: int, generator: torch.Generator) -> tupl
 
 
 def render(strokes: Tensor, used: Tensor, pens: Tensor, image_size: int) -> Tensor:
-    """Strokes as anti-aliased ink.
+    """Renders strokes as anti-aliased ink.
 
     Args:
-        strokes: control points `[N, STROKES, CONTROLS, 2]` (x, y) as parts of the image's side.
-        used: which strokes are drawn `[N, STROKES]`.
-        pens: the pens' radii `[N]`, as parts of the image's side.
+        strokes: control points `[N, STROKES, CONTROLS, 2]` (x, y), as fractions of the image's side.
+        used: booleans `[N, STROKES]` for the strokes in use.
+        pens: the pens' radii `[N]`, as fractions of the image's side.
 
     Returns:
         uint8 `[N, 1, image_size, image_size]`.
     """
     image, stroke = used.nonzero(as_tuple=True)
-    # Rounded to 1/64 pixel, so that everything after is exact on every machine.
+    # Points are rounded to 1/64 pixel, so that all later steps are exact on every machine.
     curves = _grid(_spline(CONTROLS, 2 * image_size) @ strokes[image, stroke] * image_size)
     radius = _grid(pens * image_size)[image, None, None, None]
     reach = math.ceil(float(radius.max()) + 0.5)
-    margin = 2 * reach + 1  # ink that leaves the image lands there and is cut off
+    margin = 2 * reach + 1  # ink outside of the image lands in the margin and is cut off
     curves = curves.clamp(-reach, image_size + reach)
     around = torch.arange(-reach, reach + 1)
     corner = curves.floor()
@@ -126,7 +126,7 @@ def _grid(x: Tensor) -> Tensor:
 
 
 def _spline(controls: int, dots: int) -> Tensor:
-    """Weights `[dots, controls]` of a uniform cubic B-spline whose ends are at the first and last control point."""
+    """Returns the weights `[dots, controls]` of a uniform cubic B-spline from the first to the last control point."""
     spans = controls + 1  # each end counts three times
     position = torch.linspace(0, spans, dots, dtype=torch.float64)
     span = position.floor().clamp_max(spans - 1)
@@ -144,5 +144,5 @@ def _uniform(shape: tuple[int, ...] | torch.Size, generator: torch.Generator) ->
 
 
 def _bell(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Nearly normal, mean 0 and deviation 1: three uniforms summed, which is exact on every machine."""
+    """Draws nearly normal numbers of mean 0 and deviation 1. Sums of three uniforms are exact on every machine."""
     return (_uniform((3, *shape), generator).sum(0) - 1.5) * 2

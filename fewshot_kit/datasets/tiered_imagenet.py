@@ -1,5 +1,5 @@
-"""Ren et al., "Meta-Learning for Semi-Supervised Few-Shot Classification", ICLR 2018: 608 classes of ImageNet, split
-by the 34 categories above them."""
+"""tiered-ImageNet: 608 classes of ImageNet, split by the 34 categories above them. Ren et al., "Meta-Learning for
+Semi-Supervised Few-Shot Classification", ICLR 2018."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def tiered_imagenet(
 
     Args:
         root: the folder that holds `tiered-imagenet/`, or that folder itself; by default `$FEWSHOT_KIT_DATA`, else the
-            user's data folder. It has the class folders `train/WNID/*.jpg`, `val` and `test`, or tar archives of
-            these. The pickles that others made of it are not read: opening one can run any code.
-        image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`. The whole of it takes 16.5 GB of
-            memory in colour at 84 pixels, and 2.4 GB at 32.
+            user's data folder. `tiered-imagenet/` has the class folders `train/WNID/*.jpg`, `val` and `test`, or tar
+            archives of these. The pickled copies of others are not read, because opening a pickle can run any code.
+        image_size, channels, resample, crop, mean, deviation: as for `mini_imagenet`. All images take 16.5 GB of memory
+            in colour at 84 pixels, and 2.4 GB at 32.
 
     Raises:
         InputError: as `published.load` does.

@@ -1,4 +1,4 @@
-"""How a meta-batch is run: `engines.meta_backward(algorithm, meta_batch, engine="vmap")`."""
+"""Engines run meta-batches: `engines.meta_backward(algorithm, meta_batch, engine="vmap")`."""
 
 from .choice import Choice
 from .run import meta_backward

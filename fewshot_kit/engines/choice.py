@@ -1,4 +1,4 @@
-"""How meta-batches are run, once that is decided."""
+"""The choice of an engine and its settings, which runs meta-batches."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .results import Result
 
 @dataclass(frozen=True)
 class Choice:
-    """How meta-batches are run."""
+    """An engine and its settings. It runs meta-batches."""
 
     engine: str  # "vmap", "loop" or "reference"
-    chunk: int | None = None  # episodes at a time, of "vmap" and each worker; None: all
-    workers: int | None = None  # threads: episodes at a time, of "loop", or chunks at a time, of "vmap"
+    chunk: int | None = None  # episodes that "vmap" (or each of its workers) runs at a time; None: all
+    workers: int | None = None  # threads; each runs one episode of "loop", or one chunk of "vmap"
     compiled: bool = False
-    unfold: bool = False  # the convolutions of "vmap" as products of matrices
+    unfold: bool = False  # "vmap" runs convolutions as matrix products
     why: str = "as asked for"
     program: Program | None = field(default=None, repr=False, compare=False)
     copies: Copies = field(default_factory=Copies, repr=False, compare=False)  # for the workers
 
     @property
     def name(self) -> str:
-        """In words."""
+        """The engine and its settings in words."""
         chunks = "" if self.chunk is None else f" in chunks of {self.chunk}"
         workers = "" if self.workers is None else f" on {self.workers} worker{'s' if self.workers != 1 else ''}"
         unfolded = " by unfolding" if self.unfold else ""
@@ -41,12 +41,16 @@ class Choice:
         return f"{self.name}{', compiled' if self.compiled else ''} ({self.why})"
 
     def settings(self) -> dict[str, Any]:
-        """What a run records, to be made the same again."""
+        """Returns the settings that a run records, so that it can be repeated."""
         settings = {"engine": self.engine, "chunk": self.chunk, "workers": self.workers}
         return settings | {"compile": self.compiled, "unfold": self.unfold}
 
     def run(self, algorithm: Algorithm, episodes: Episode) -> Result:
-        """Losses, scores and summed gradients of a meta-batch. `InputError` where a model does not allow it."""
+        """Returns losses, scores and summed gradients of a meta-batch.
+
+        Raises:
+            InputError: the engine cannot run the model.
+        """
         if self.program is not None:
             return self.program(algorithm, episodes, self.chunk)
         with explained(algorithm, self.engine, episodes):
@@ -57,14 +61,17 @@ class Choice:
             return reference.run(algorithm, episodes)
 
     def predict(self, algorithm: Algorithm, episodes: Episode) -> Tensor:
-        """Query scores `[T, Q, classes]`, without graph."""
+        """Returns query scores `[T, Q, classes]` without a graph."""
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
                 return vmap.predict(algorithm, episodes, self.chunk, self.unfold)
             return loop.predict(algorithm, episodes, self.workers, self.copies)
 
     def for_evaluation(self, algorithm: Algorithm) -> Choice:
-        """This one, or the loop for convolutional nets on a CPU: with many queries a task they gain nothing else."""
+        """Returns the choice for evaluation: the loop for convolutional nets on a CPU, else this choice.
+
+        Evaluation has many queries per task, and `vmap` gains nothing there.
+        """
         if self.engine == "vmap" and loop.convolutional_on_cpu(algorithm):
             return Choice("loop", workers=loop.usual_workers(algorithm))
         return self

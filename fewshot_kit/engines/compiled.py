@@ -1,8 +1,8 @@
-"""`--compile`: the whole meta-gradient of a meta-batch as one program, by `torch.compile`.
+"""`--compile`: `torch.compile` turns the meta-gradient of a meta-batch into one program.
 
-What `vmap` runs is first recorded operator by operator (`make_fx`), so that the compiler sees a plain list of tensor
-operators, whatever the model or the algorithm does in Python. PyTorch keeps what it has compiled on the disk: the
-second start with the same shapes takes seconds.
+`make_fx` first records the tensor operators that `vmap` runs. The compiler then sees a plain list of operators,
+whatever the model or the algorithm does in Python. PyTorch keeps compiled programs on disk, so the second start with
+the same shapes takes seconds.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .results import Result, combined, differentiated, movable
 from .vmap import Losses, chunks, vectorised
 
 Tensors = list[Tensor]
-Step = Callable[[Tensors, Tensors], Result]  # of the algorithm's tensors, and the episodes'
+Step = Callable[[Tensors, Tensors], Result]  # takes the algorithm's tensors and the episodes' tensors
 
 
 class Program:
-    """Compiled meta-gradients of one algorithm, one for every shape of meta-batch and mode that it is asked for.
+    """Compiled meta-gradients of one algorithm: one program for each shape of meta-batch and each mode.
 
     Args:
         unfold: as in `vmap.run`.
 
     Attributes:
-        seconds: what recording and compiling have taken so far.
+        seconds: time that recording and compiling took so far.
     """
 
     def __init__(self, unfold: bool = False) -> None:
@@ -42,7 +42,7 @@ class Program:
         self.seconds = 0.0
 
     def __call__(self, algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Result:
-        """Losses, scores and summed gradients, as `vmap.run` gives them."""
+        """Returns losses, scores and summed gradients, as `vmap.run` does."""
         return combined([self._part(algorithm, part) for part in chunks(episodes, chunk)])
 
     def _part(self, algorithm: Algorithm, episodes: Episode) -> Result:
@@ -53,7 +53,7 @@ class Program:
         if key not in self.steps:
             started = time.perf_counter()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the compiler's own parts: nothing that its user can mend
+                warnings.simplefilter("ignore")  # the compiler warns about itself; users cannot mend that
                 self.steps[key] = _compiled(algorithm, tensors, episodes, self.unfold)
                 self.steps[key](tensors, list(episodes))
             self.seconds += time.perf_counter() - started
@@ -67,7 +67,7 @@ def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode, unfold:
     names = [*named, *(name for name, _ in module.named_buffers())]
     moves = list(movable(algorithm))
 
-    # Plain lists in and out: a program of a fraction of a millisecond feels every dictionary that is taken apart.
+    # The step takes and gives plain lists: unpacking dictionaries would slow down a program this short.
     def step(tensors: Tensors, episodes: Tensors) -> tuple[Tensor, Tensor, list[Tensor | None], Tensors]:
         given = dict(zip(names, tensors, strict=True))
         leaves = {name: given[name].detach().requires_grad_() for name in moving}
@@ -77,7 +77,7 @@ def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode, unfold:
 
     recorded = make_fx(step)(tensors, list(episodes))
     on_gpu = episodes.support_x.device.type == "cuda"
-    # On a GPU, CUDA graphs: most of the time of small operators is spent on starting them.
+    # A GPU uses CUDA graphs, because small operators spend most of their time on starting.
     program = torch.compile(recorded, fullgraph=True, mode="reduce-overhead" if on_gpu else None)
 
     def run(tensors: Tensors, episodes: Tensors) -> Result:

@@ -1,7 +1,7 @@
-"""Convolutions under `vmap` as products of matrices.
+"""Convolutions as matrix products, for `vmap`.
 
-Where every task has weights of its own, PyTorch makes one grouped convolution of them all. Whether a GPU is quicker at
-that or at one product of matrices for each task depends on the card and the net, so that `auto` measures it there.
+If every task has its own weights, PyTorch runs their convolutions as one grouped convolution. A matrix product per task
+can be faster on a GPU. This depends on the card and the net, so `auto` measures both there.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 
 def adapted(model: nn.Module, names: set[str]) -> bool:
-    """Whether the parameters of these names have to do with convolutions."""
+    """Returns whether any parameter of these names belongs to a convolution."""
     weights = {id(parameter) for layer in model.modules() if is_convolution(layer) for parameter in layer.parameters()}
     return any(id(parameter) in weights for name, parameter in model.named_parameters() if name in names)
 
 
 def is_convolution(module: nn.Module) -> bool:
-    """Whether the module is a layer of convolutions."""
+    """Returns whether the module is a convolution layer."""
     return isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
 
 
@@ -30,7 +30,10 @@ def conv2d(
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`F.conv2d` by the patches of each image, `[N, C k k, pixels]`; itself for groups and padding by a word."""
+    """Computes `F.conv2d` as a product of the weights with the patches of each image, `[N, C k k, pixels]`.
+
+    `F.conv2d` itself runs for several groups, for padding given as a string, and for inputs without a batch.
+    """
     if groups != 1 or isinstance(padding, str) or input.dim() != 4:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     (sh, sw), (ph, pw), (dh, dw) = (_pair(value) for value in (stride, padding, dilation))
@@ -44,6 +47,6 @@ def conv2d(
 
 
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    """A number for both directions, or one for each."""
+    """Returns one number for each of the two directions."""
     first, second = (value, value) if isinstance(value, int) else value if len(value) == 2 else value * 2
     return first, second

@@ -1,7 +1,7 @@
-"""`engine="loop"`: one episode at a time, by the algorithm's own functional code, on as many workers as threads.
+"""`engine="loop"`: the algorithm's own code runs one episode at a time, on each of several workers if asked for.
 
-Convolutional nets on a CPU gain little from several threads inside an operator, and nearly all of it from one episode
-on each worker with one thread of its own; their convolutions are faster in channels-last memory.
+Convolutional nets on a CPU gain little from several threads inside an operator. They gain nearly all from workers that
+run one episode each on one thread. Their convolutions are faster in channels-last memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Part = TypeVar("Part")
 
 
 def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None, copies: Copies | None = None) -> Result:
-    """Losses, scores and summed gradients of a meta-batch, in the order of its episodes.
+    """Returns losses, scores and summed gradients of a meta-batch, in the order of its episodes.
 
     Args:
-        workers: episodes at a time; by default `usual_workers`.
-        copies: for the workers, where they are kept from one meta-batch to the next.
+        workers: how many episodes run at a time; by default `usual_workers`.
+        copies: the workers' copies of the algorithm, kept from one meta-batch to the next.
     """
     return gathered(_on_workers(algorithm, episodes, workers, copies or Copies(), one_by_one))
 
@@ -38,7 +38,7 @@ def run(algorithm: Algorithm, episodes: Episode, workers: int | None = None, cop
 def predict(
     algorithm: Algorithm, episodes: Episode, workers: int | None = None, copies: Copies | None = None
 ) -> Tensor:
-    """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
+    """Returns query scores `[T, Q, classes]` of a meta-batch, without a graph."""
     return in_order(_on_workers(algorithm, episodes, workers, copies or Copies(), _scores))
 
 
@@ -53,12 +53,15 @@ def _scores(algorithm: Algorithm, episodes: Sequence[Episode]) -> Tensor:
 
 
 def usual_workers(algorithm: Algorithm) -> int:
-    """As many as threads for a convolutional net on a CPU, without dropout, which draws in the episodes' order."""
+    """Returns one worker per thread for a convolutional net on a CPU, else one.
+
+    A net with dropout gets one worker, because dropout draws in the order of the episodes.
+    """
     return torch.get_num_threads() if convolutional_on_cpu(algorithm) and not _drawing(algorithm) else 1
 
 
 def convolutional_on_cpu(algorithm: Algorithm) -> bool:
-    """Whether the time goes into convolutions on a CPU."""
+    """Returns whether the algorithm has convolutions and runs on a CPU."""
     convolutional = any(is_convolution(module) for module in algorithm.modules())
     return convolutional and all(parameter.device.type == "cpu" for parameter in algorithm.parameters())
 
@@ -75,7 +78,7 @@ def _on_workers(
     copies: Copies,
     several: Callable[[Algorithm, Sequence[Episode]], Part],
 ) -> list[Part]:
-    """What `several` gives for each worker's share: worker i has episodes i, i + n, i + 2n and so on."""
+    """Returns the result of `several` for each worker's share. Worker i of n has episodes i, i + n, i + 2n, ..."""
     if workers is not None:
         check_counts(workers=workers)
     count = min(workers or usual_workers(algorithm), len(episodes.support_x))
@@ -94,7 +97,7 @@ def _on_workers(
 
 
 def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:
-    """Whether the network runs on images whose memory is channels-last: a `view` written for the usual order fails."""
+    """Returns whether the network runs on images in channels-last memory. A `view` for the usual order fails there."""
     if episodes.support_x.dim() != 5 or not any(isinstance(module, nn.Conv2d) for module in algorithm.modules()):
         return False
     try:
@@ -106,6 +109,6 @@ def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Images `[T, N, C, H, W]` with the channels innermost in memory, and strides that say so for one channel too."""
+    """Returns images `[T, N, C, H, W]` in channels-last memory. The strides say so even for one channel."""
     n, c, h, w = x.shape[1:]
     return x.permute(0, 1, 3, 4, 2).contiguous().as_strided(x.shape, (n * c * h * w, c * h * w, 1, w * c, c))

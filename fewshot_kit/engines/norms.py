@@ -1,8 +1,8 @@
-"""Normalisation under `vmap`, by plain operators.
+"""Batch, instance and layer norm from plain operators, for `vmap`.
 
-PyTorch's fused batch, instance and layer norm give a wrong second derivative, silently, where the vectorised loss is
-differentiated from outside (seen with 2.13, errors of a percent and more; the saved mean and deviation count as
-constants there). Put together from means and squares they are right.
+PyTorch's fused norms silently give a wrong second derivative if the vectorised loss is differentiated from outside: the
+saved mean and deviation count as constants there. PyTorch 2.13 had errors of a percent and more. Norms that are built
+from means and squares are right.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`F.batch_norm`; the fused one where it does not take its statistics from the batch."""
+    """Computes `F.batch_norm`. The fused one runs if the statistics do not come from the batch."""
     count = input.numel() // input.shape[1]
     if not training or count == 1:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
@@ -59,7 +59,7 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`F.instance_norm`; the fused one where it keeps running statistics."""
+    """Computes `F.instance_norm`. The fused one runs if there are running statistics."""
     if not use_input_stats or running_mean is not None:
         return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
     return _normalised(input, list(range(2, input.dim())), _channels(input), weight, bias, eps)[0]
@@ -73,6 +73,6 @@ def layer_norm(
     eps: float = 1e-5,
     cudnn_enable: bool = True,
 ) -> Tensor:
-    """`F.layer_norm`."""
+    """Computes `F.layer_norm`."""
     over = list(range(input.dim() - len(normalized_shape), input.dim()))
     return _normalised(input, over, normalized_shape, weight, bias, eps)[0]

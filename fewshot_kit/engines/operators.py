@@ -1,4 +1,4 @@
-"""What runs in place of some of PyTorch's operators under `vmap`."""
+"""Replacements for some of PyTorch's operators under `vmap`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NORMS = {
 
 
 class Operators(TorchFunctionMode):
-    """Inside, norms run by plain operators and, if asked for, two-dimensional convolutions by products of matrices."""
+    """A context in which norms run from plain operators and, if asked for, 2D convolutions as matrix products."""
 
     def __init__(self, unfold: bool = False) -> None:
         super().__init__()

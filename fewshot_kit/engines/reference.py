@@ -1,4 +1,4 @@
-"""`engine="reference"`: learn2learn's or higher's own clone and adapt. The other engines are checked against it."""
+"""`engine="reference"`: learn2learn or higher clones and adapts. Tests compare the other engines with it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .results import Result, combined, differentiated, trainable
 
 
 def run(algorithm: Algorithm, episodes: Episode) -> Result:
-    """A meta-batch through `algorithm.clone()`, one episode after another.
+    """Runs a meta-batch through `algorithm.clone()`, one episode after another.
 
     Raises:
-        InputError: the algorithm has no `clone()`, or a batch-norm policy that the libraries do not know.
+        InputError: the algorithm has no `clone()`, or has a batch-norm policy that the libraries do not know.
     """
     name = type(algorithm).__name__
     if type(algorithm).clone is Algorithm.clone or algorithm.steps is None:
@@ -35,7 +35,7 @@ def _one(algorithm: Algorithm, policy: Policy, steps: int, episode: Episode) -> 
         twice_differentiable(model),
         warnings.catch_warnings(),
     ):
-        # learn2learn looks at the .grad of a recurrent layer's clones, which are no leaves.
+        # learn2learn reads the .grad of a recurrent layer's cloned parameters, which are no leaves.
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         learner = algorithm.clone()
         for _ in range(steps):

@@ -1,5 +1,5 @@
-"""What a model or an algorithm does that an engine cannot run, in one sentence that names the operator and where it is:
-the module of the model, or the line of an algorithm that is not of this package."""
+"""Errors for models and algorithms that an engine cannot run. The sentence names the operator and where it is: the
+module of the model, or the line of an algorithm that is not in this package."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..algorithms import Algorithm
 from ..episodes import Episode
 from ..errors import InputError, first_line
 
-# Beginnings of what PyTorch says of an operator that has one derivative, or none.
+# Parts of PyTorch's messages about an operator that has no second derivative.
 ONCE = ("derivative for aten::", "the derivative for", "trying to differentiate twice")
 SLOW = "There is a performance drop because we have not yet implemented the batching rule"
 
 
 class Known(NamedTuple):
-    """What people write in their algorithms that `vmap` refuses."""
+    """A common construct in people's algorithms that `vmap` refuses."""
 
-    said: str  # in PyTorch's error
+    said: str  # part of PyTorch's error
     called: str
     remedy: str
 
@@ -54,7 +54,7 @@ KNOWN = (
 
 
 class Refused(InputError):
-    """A model that an engine cannot run; `reason` is the part of the sentence that says why."""
+    """An engine cannot run a model; `reason` is the part of the sentence that says why."""
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -63,10 +63,10 @@ class Refused(InputError):
 
 @contextlib.contextmanager
 def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[None]:
-    """Turn PyTorch's error about an operator, or about a GPU's memory, into a `Refused`; every other error passes."""
+    """Turns PyTorch's error about an operator or a GPU's memory into a `Refused`. Every other error passes."""
     try:
         with warnings.catch_warnings():
-            if engine == "vmap":  # an operator that runs once per episode after all: slower than the loop
+            if engine == "vmap":  # the operator would run once per episode, slower than the loop
                 warnings.filterwarnings("error", SLOW)
             yield
     except torch.cuda.OutOfMemoryError as error:
@@ -89,7 +89,7 @@ def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[
 
 
 def _operator(error: BaseException) -> str:
-    """The operator by what PyTorch says, or else by the line of Python that called it."""
+    """Returns the operator that PyTorch's message names, or the line of Python that called it."""
     named = re.search(r"aten::\w+", str(error))
     if named:
         return named.group()
@@ -111,7 +111,7 @@ def _frames(error: BaseException) -> traceback.StackSummary:
 
 
 def _module(algorithm: Algorithm, error: BaseException) -> str | None:
-    """The innermost module of the model that was running."""
+    """Returns the innermost module of the model that was running."""
     names = {id(module): name for name, module in algorithm.model.named_modules()}
     inside = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     running = [module for module in inside if isinstance(module, nn.Module) and id(module) in names]
@@ -119,7 +119,7 @@ def _module(algorithm: Algorithm, error: BaseException) -> str | None:
 
 
 def _line(error: BaseException) -> str | None:
-    """The innermost line of Python that is neither of this package nor of PyTorch's or Python's own."""
+    """Returns the innermost line of Python outside of this package, PyTorch and the standard library."""
     ours = {__name__.split(".")[0], "torch", *sys.stdlib_module_names}
     frames = [
         (frame.f_code.co_filename, number)
@@ -139,7 +139,7 @@ def _named(name: str, module: nn.Module) -> str:
 
 
 def _once_only(model: nn.Module, episodes: Episode) -> str:
-    """The first layer that cannot be differentiated twice on its own; the model where none of its layers is one."""
+    """Returns the first layer that cannot be differentiated twice on its own, or the model if every layer can."""
     seen: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
 
     def look(name: str) -> Any:
@@ -161,7 +161,7 @@ def _once_only(model: nn.Module, episodes: Episode) -> str:
 
 
 def _differentiate_twice(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    module = copy.deepcopy(module)  # whose gradients do not matter
+    module = copy.deepcopy(module)  # a copy, because gradients are stored in it
     moving = [x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
     output = module(*moving)
     output = output[0] if isinstance(output, tuple) else output

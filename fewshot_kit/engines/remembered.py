@@ -1,8 +1,7 @@
-"""`engine="auto"` in a loop of one's own: measured once, and remembered.
+"""The memory of `engine="auto"`, so that a user's own training loop measures the engines only once.
 
-This is the package's one memory that belongs to the module and to no object: `meta_backward` gets the same algorithm
-again and again, on which nothing may be stored, since it is copied and saved. It is weak: an algorithm that nobody else
-holds is let go, and what was measured of it with it.
+This is the package's only memory at module level. `meta_backward` gets the same algorithm again and again, and cannot
+store anything on it, because algorithms are copied and saved. The memory is weak: it ends with the algorithm.
 """
 
 from __future__ import annotations
@@ -21,28 +20,29 @@ _remembered: WeakKeyDictionary[Algorithm, dict[Any, Choice]] = WeakKeyDictionary
 
 
 def remembered(algorithm: Algorithm, episodes: Episode, chunk: int | None = None, workers: int | None = None) -> Choice:
-    """What `choose` gave for meta-batches of this kind to this algorithm; the first one is measured.
+    """Returns the choice that `choose` made for this algorithm and this kind of meta-batch.
 
-    Measured anew are: other shapes, dtypes or devices of the meta-batch or of the algorithm's tensors; other trainable
-    parameters; another mode, train or eval, of any module; modules of other types; other whole numbers, texts or yes
-    and no among the algorithm's options, such as `steps` and `first_order`; another number of PyTorch's threads. Not
-    so rates, which a schedule may move at every call, nor functions: for another criterion or hook call `choose`.
+    A new kind is measured. A kind is new if any of these changed: shapes, dtypes or devices of the meta-batch or of the
+    algorithm's tensors; which parameters are trainable; the mode (train or eval) or type of a module; an option of the
+    algorithm that is an int, a string or a bool, such as `steps` and `first_order`; PyTorch's number of threads.
+    Learning rates do not count, because a schedule may change them at every call. Functions do not count either: call
+    `choose` after changing a criterion or a hook.
 
     Raises:
-        InputError: what `choose` refuses.
+        InputError: as `choose` does.
     """
     known = _remembered.setdefault(algorithm, {})
     kind = (chunk, workers, torch.get_num_threads(), *_kind(algorithm, episodes))
     if kind not in known:
         known[kind] = choose(algorithm, episodes, "auto", chunk, workers)
     for other, choice in known.items():
-        if other != kind:  # many kinds of meta-batches are not to need many copies of the algorithm
+        if other != kind:  # many kinds of meta-batches must not keep many copies of the algorithm
             choice.copies.forget()
     return known[kind]
 
 
 def _kind(algorithm: Algorithm, episodes: Episode) -> tuple[Any, ...]:
-    """What the times of the engines depend on."""
+    """Returns everything that the engines' times depend on."""
     tensors = (*episodes, *algorithm.parameters(), *algorithm.buffers())
     kinds = ((tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad) for tensor in tensors)
     modules = ((type(module), module.training) for module in algorithm.modules())

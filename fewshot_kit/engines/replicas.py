@@ -1,4 +1,4 @@
-"""Copies of an algorithm for workers, kept from one meta-batch to the next: making one takes a tenth of a task."""
+"""Copies of an algorithm for workers. They are kept between meta-batches: making one takes a tenth of a task's time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..algorithms import Algorithm
 
 
 class Copies:
-    """As many copies of one algorithm as are asked for, each time with its tensors as they are then.
+    """Copies of one algorithm, which get its current tensors at every request.
 
-    They are made anew wherever anything else has changed: an option, a mode, a hook, a module, what is trainable.
+    New copies are made if anything else has changed: an option, a mode, a hook, a module, or which parameters train.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Copies:
         self.looks: list[Any] = []
 
     def of(self, algorithm: Algorithm, count: int) -> list[Algorithm]:
-        """`count` copies, in the algorithm's own memory layout or in the one that they were given since."""
+        """Returns `count` copies, in the algorithm's memory layout or the layout that they were given since."""
         tensors, looks = _tensors(algorithm), list(_looks(algorithm))
         same = len(looks) == len(self.looks) and all(a is b for a, b in zip(looks, self.looks, strict=True))
         if not same or len(self.made) != count or _kinds(tensors) != _kinds(_tensors(self.made[0])):
@@ -38,7 +38,7 @@ class Copies:
         return self.made
 
     def forget(self) -> None:
-        """Make them anew next time: an error may have left them in any state."""
+        """Drops the copies, because an error may have left them in any state."""
         self.made, self.looks = [], []
 
 
@@ -51,7 +51,7 @@ def _kinds(tensors: list[Tensor]) -> list[tuple[Any, ...]]:
 
 
 def _looks(algorithm: Algorithm) -> Iterator[Any]:
-    """Everything else that makes a copy what it is, to be compared by identity: two levels deep, as options are."""
+    """Yields everything but tensors that defines a copy, two levels deep, to be compared by identity."""
     for module in algorithm.modules():
         for name, value in vars(module).items():
             yield name
@@ -60,5 +60,5 @@ def _looks(algorithm: Algorithm) -> Iterator[Any]:
                 yield from value.values()
             elif isinstance(value, list | tuple | set):
                 yield from value
-            else:  # a method of the algorithm's own would keep the algorithm; of one object there is one weak reference
+            else:  # a bound method would keep the algorithm alive; weak references to one object are identical
                 yield weakref.ref(value) if isinstance(value, MethodType) else value

@@ -1,4 +1,4 @@
-"""What an engine gives back of a meta-batch."""
+"""The results of engines: losses, scores, gradients and moved buffers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ Part = TypeVar("Part")
 
 
 class Result(NamedTuple):
-    """Some episodes of a meta-batch, detached."""
+    """The detached results of some episodes of a meta-batch."""
 
     losses: Tensor  # [T]
     scores: Tensor  # [T, Q, classes]
-    gradients: list[Tensor | None]  # of the trainable parameters, summed over the episodes; None where none arrives
-    moves: dict[str, Tensor]  # by what each episode by itself moved the buffers that it did, summed over the episodes
+    gradients: list[Tensor | None]  # of trainable parameters, summed over episodes; None: the loss does not reach it
+    moves: dict[str, Tensor]  # how far each episode alone moved the buffers, summed over episodes
 
 
 def trainable(algorithm: Algorithm) -> list[torch.nn.Parameter]:
-    """The parameters that meta-training moves."""
+    """Returns the parameters that meta-training moves."""
     return [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
 
 
 def movable(module: torch.nn.Module) -> dict[str, Tensor]:
-    """The buffers that an episode may move, as batch norm moves its running statistics; booleans are masks."""
+    """Returns the buffers that an episode may move, such as running statistics. Boolean buffers are masks."""
     return {name: buffer for name, buffer in module.named_buffers() if buffer.dtype != torch.bool}
 
 
 def move(before: Tensor, after: Tensor) -> Tensor:
-    """From one to the other; 0 from an infinity to itself."""
+    """Returns `after - before`, and 0 for equal infinities."""
     return torch.where(after == before, 0, after.detach() - before)
 
 
 @contextlib.contextmanager
 def restored(algorithm: Algorithm) -> Iterator[dict[str, Tensor]]:
-    """The buffers are afterwards as they were; by what they were moved is then in the dictionary, if they were."""
+    """Restores the buffers at the end. The dictionary then holds how far each one was moved."""
     before = {name: buffer.detach().clone() for name, buffer in movable(algorithm).items()}
     moves: dict[str, Tensor] = {}
     try:
@@ -50,7 +50,7 @@ def restored(algorithm: Algorithm) -> Iterator[dict[str, Tensor]]:
     finally:
         for name, value in before.items():
             buffer = algorithm.get_buffer(name).detach()
-            if buffer.device.type != "cpu" or not torch.equal(buffer, value):  # a GPU would be waited for
+            if buffer.device.type != "cpu" or not torch.equal(buffer, value):  # comparing would wait for a GPU
                 moves[name] = move(value, buffer)
                 buffer.copy_(value)
 
@@ -62,10 +62,10 @@ def each_alone(
     several: Callable[[Sequence[Episode]], Part],
     merged: Callable[[Sequence[Part]], Part],
 ) -> tuple[Part, dict[str, Tensor]]:
-    """What `several` gives for all of the episodes, each of which finds the same buffers; and by what they were moved.
+    """Returns the result of `several` for all episodes, each from the same buffers, and the moves of the buffers.
 
-    A look at the buffers is many small operators, and among threads each waits for Python's lock: where the first
-    episode has moved none of them, they are looked at again only after the last.
+    Comparing the buffers takes many small operators, each of which waits for Python's lock if there are threads. If the
+    first episode moves no buffer, they are compared only once more, after the last episode.
     """
     with restored(algorithm) as moves:
         found = several(episodes[:1])
@@ -84,7 +84,7 @@ def each_alone(
 
 
 def added(moves: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Moves of the parts of a meta-batch -> those of all of it."""
+    """Returns the sum of the moves of all parts of a meta-batch."""
     total: dict[str, Tensor] = {}
     for each in moves:
         for name, by in each.items():
@@ -94,8 +94,9 @@ def added(moves: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def summed(parameters: Sequence[Tensor]) -> Iterator[list[Tensor | None]]:
-    """What `backward` adds to each `.grad` inside is afterwards in the list, None where nothing arrived; each `.grad`
-    is as it was.
+    """Collects what `backward` adds to each `.grad` inside, and restores each `.grad` at the end.
+
+    The list is filled at the end, with None for a parameter that no gradient reached.
     """
     before, gradients = [parameter.grad for parameter in parameters], []  # type: ignore[var-annotated]
     for parameter in parameters:
@@ -111,15 +112,15 @@ def summed(parameters: Sequence[Tensor]) -> Iterator[list[Tensor | None]]:
 def differentiated(
     losses: Tensor, scores: Tensor, parameters: Sequence[Tensor], moves: dict[str, Tensor] | None = None
 ) -> Result:
-    """Losses `[T]` and scores `[T, Q, classes]` with their graph -> the result without it; each `.grad` stays."""
+    """Returns the result for losses `[T]` and scores `[T, Q, classes]` with a graph. It leaves each `.grad` alone."""
     with summed(parameters) as gradients:
-        # Not `autograd.grad`: it passes by, in silence, the error of a function that has no second derivative.
+        # `autograd.grad` would silently skip the error of a function without a second derivative.
         losses.sum().backward()
     return Result(losses.detach(), scores.detach(), gradients, moves or {})
 
 
 def one_by_one(algorithm: Algorithm, episodes: Sequence[Episode]) -> Result:
-    """Every episode by the algorithm's own `loss`, in memory that does not grow with their number."""
+    """Runs every episode through the algorithm's `loss`, in memory that does not grow with their number."""
     parameters = trainable(algorithm)
 
     def several(episodes: Sequence[Episode]) -> Result:
@@ -137,7 +138,7 @@ def one_by_one(algorithm: Algorithm, episodes: Sequence[Episode]) -> Result:
 
 
 def combined(parts: Sequence[Result]) -> Result:
-    """Results of the parts of a meta-batch, in order -> that of all of it."""
+    """Returns the result of a meta-batch from the results of its parts, in order."""
     if len(parts) == 1:
         return parts[0]
     sums = [_sum([g for g in each if g is not None]) for each in zip(*(part.gradients for part in parts), strict=True)]

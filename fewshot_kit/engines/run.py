@@ -1,4 +1,4 @@
-"""One entry for every meta-gradient: the trainer, the benchmarks and the tests all go through it."""
+"""The one function that computes meta-gradients. The trainer, the benchmarks and the tests all call it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def meta_backward(
     chunk: int | None = None,
     workers: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Add the mean meta-gradient of a meta-batch to every `.grad`, and move the buffers that its episodes move.
+    """Adds the mean meta-gradient of a meta-batch to every `.grad`, and updates the buffers.
 
-    Every episode finds the buffers as they were before the meta-batch, whatever engine runs it. What is of floating
-    point, such as batch norm's running statistics, then goes by the mean of the moves; a count goes by their sum.
+    Every episode starts from the buffers as they were before the meta-batch, with any engine. Floating-point buffers,
+    such as batch norm's running statistics, then move by the mean over the episodes. Counts move by the sum.
 
     Args:
-        algorithm: what is meta-trained.
+        algorithm: the algorithm to meta-train.
         episodes: T episodes, with a leading T.
-        engine: `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or what `choose` gave. `"auto"` measures on
-            this meta-batch and remembers for the next ones of the same shapes to the same algorithm (`remembered`).
-        chunk: episodes at a time, for `"vmap"`.
+        engine: `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or a `Choice` of `choose`. `"auto"` measures
+            on this meta-batch and remembers the choice for this algorithm and these shapes (`remembered`).
+        chunk: episodes that `"vmap"` runs at a time.
         workers: threads, for `"loop"` and `"vmap"`.
 
     Returns:
         Losses `[T]` and query scores `[T, Q, classes]`, both detached.
 
     Raises:
-        InputError: what `choose` refuses, or a model that the engine cannot run or differentiate twice.
+        InputError: as `choose` does; the engine cannot run the model or differentiate it twice.
     """
     if isinstance(engine, Choice):
         choice = engine
@@ -48,8 +48,8 @@ def meta_backward(
     result = choice.run(algorithm, episodes)
     for parameter, total in zip(trainable(algorithm), result.gradients, strict=True):
         if total is not None:
-            # In the parameter's own layout, which the loop's channels-last copies do not keep: a fused optimiser on a
-            # CPU goes through the memory of both as it lies, and would step along the slopes of other weights.
+            # The gradient needs the parameter's memory layout, and the loop's copies are channels-last. A fused
+            # optimiser on a CPU reads both in memory order, and would pair weights with the wrong gradients.
             mean = torch.empty_like(parameter).copy_(total / len(result.losses))
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
     for name, total in result.moves.items():

@@ -1,4 +1,4 @@
-"""Which engine runs a meta-batch: as asked for, or measured."""
+"""The choice of an engine: the one that is asked for, or the fastest."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def choose(
     compile: bool = False,
     unfold: bool = False,
 ) -> Choice:
-    """The engine for meta-batches like this one.
+    """Returns the engine for meta-batches like this one.
 
-    `"auto"` times `vmap` and `loop` on it, on a copy of the algorithm, and says in `why` what came out.
+    `"auto"` times `vmap` and `loop` on a copy of the algorithm. The choice's `why` holds the times.
 
     Args:
         episodes: a meta-batch, with the leading T.
         engine: `"auto"`, `"vmap"`, `"loop"` or `"reference"`.
-        chunk: episodes at a time, for `"vmap"`.
+        chunk: episodes that `"vmap"` runs at a time.
         workers: threads, for `"loop"` and `"vmap"`.
-        compile: compile the meta-gradient of `"vmap"` by `torch.compile`.
-        unfold: run the two-dimensional convolutions of `"vmap"` as products of matrices; where they adapt, on a GPU,
-            it is tried unasked.
+        compile: compile the meta-gradient of `"vmap"` with `torch.compile`.
+        unfold: run the 2D convolutions of `"vmap"` as matrix products. `"auto"` also tries this on a GPU if the
+            convolutions adapt.
 
     Raises:
         InputError: no such engine; a setting that the engine does not have; a chunk larger than the meta-batch; no
@@ -64,8 +64,10 @@ def choose(
 
 
 def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
-    """The engine without measuring, so that the same evaluation is run the same way every time: `loop` for
-    convolutional nets on a CPU and for what `vmap` cannot take, `vmap` for all others."""
+    """Returns the engine for an evaluation, without measuring, so that repeated evaluations run the same way.
+
+    It is `loop` for convolutional nets on a CPU and for models that `vmap` cannot run, and `vmap` for all others.
+    """
     choice = Choice("loop", workers=loop.usual_workers(algorithm))
     if loop.convolutional_on_cpu(algorithm):
         return choice
@@ -104,9 +106,9 @@ def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice
     tried = [replace(one, compiled=True, program=Program(one.unfold)) for one in worth_trying(mapped, algorithm)]
     seconds = []
     for one in tried:
-        # A compiler fails in many ways, none of which has to stop a run.
+        # A compiler can fail in many ways, and none of them should stop a run.
         least = seconds_or_never(one, probe, episodes, failures, Exception)
-        if tried[1:] and one.name not in failures:  # the first time compiles
+        if tried[1:] and one.name not in failures:  # the first run compiled
             least = min(seconds_of(one, probe, episodes) for _ in range(3))
         seconds.append(least)
     best = tried[seconds.index(min(seconds))]

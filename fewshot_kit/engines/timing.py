@@ -1,4 +1,4 @@
-"""`engine="auto"`: the loop and `vmap` against each other, on a copy of the algorithm."""
+"""`engine="auto"`: times the loop and `vmap` on a copy of the algorithm."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from .convolutions import adapted, is_convolution
 from .refusals import Refused
 
 ROUNDS = 5
-PATIENCE = 10.0  # seconds after which no further round begins
-FAR = 2.0  # as many times the other's time, after which no further round begins either
-CLEARLY = 0.9  # of the loop's time: what vmap has to need at most, since measurements are noisy
-TRIED = 16  # tasks that convolutional nets are measured on at most on a CPU
-# Bytes that the convolutions of a task give: at 0.7 MB vmap was up to twice as fast as the loop, at 2 MB no faster, and
-# at 2.7 MB by a third at best, for three times the memory.
+PATIENCE = 10.0  # seconds after which no new round begins
+FAR = 2.0  # no new round begins if one engine takes this many times the other's time
+CLEARLY = 0.9  # vmap has to take less than this share of the loop's time, because measurements are noisy
+TRIED = 16  # most tasks that convolutional nets are timed on, on a CPU
+# Output bytes of a task's convolutions. At 0.7 MB, vmap was up to twice as fast as the loop. At 2 MB it was no faster,
+# and at 2.7 MB it was a third faster at best, for three times the memory.
 LARGEST = 1_500_000
 
 
 def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
-    """The loop as given, or `vmap` as given where it is clearly faster and gives the same; `why` says what was found.
+    """Returns `vmap` if it is clearly faster and gives the same gradients, else the loop. `why` holds the times.
 
-    On a GPU `vmap` is tried with convolutions unfolded, too, and on a CPU with as many chunks as are worth it.
+    On a GPU `vmap` is also tried with unfolded convolutions. On a CPU it is tried with chunks of several sizes.
     """
     chunked = mapped.chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm)
     if chunked and (size := _convolved(algorithm, episodes)) > LARGEST:
@@ -65,25 +65,25 @@ def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Epi
 
 
 def worth_trying(mapped: Choice, algorithm: Algorithm) -> list[Choice]:
-    """That one; on a GPU and where convolutions adapt, with these unfolded too."""
+    """Returns `mapped`, and its variant with unfolded convolutions if these adapt on a GPU."""
     on_gpu = device_of(algorithm).type == "cuda"
     more = on_gpu and not mapped.unfold and _adapts_convolutions(algorithm)
     return [mapped, replace(mapped, unfold=True)] if more else [mapped]
 
 
 def in_words(choices: Sequence[Choice], seconds: Sequence[float], failures: dict[str, str]) -> str:
-    """How long each has taken, or why it has failed."""
+    """Returns a text with the time of each choice, or the reason why it failed."""
     said = (failures.get(one.name, f"{1e3 * each:.1f} ms") for one, each in zip(choices, seconds, strict=True))
     return ", ".join(f"{one.name} {each}" for one, each in zip(choices, said, strict=True))
 
 
 def _least(rounds: list[list[float]]) -> list[float]:
-    """Of each one's rounds the least: other work on the machine only ever adds."""
+    """Returns each choice's least time over the rounds. Other work on the machine only ever adds time."""
     return [min(column) for column in zip(*rounds, strict=True)]
 
 
 def _clear(rounds: list[list[float]]) -> bool:
-    """Whether more rounds would not change anything. In the first one, whoever comes first prepares for all."""
+    """Returns whether more rounds cannot change the result. One round is too few: it includes preparations."""
     if len(rounds) < 2:
         return False
     by_loop, *by_vmap = _least(rounds)
@@ -91,17 +91,17 @@ def _clear(rounds: list[list[float]]) -> bool:
 
 
 def _chunked(mapped: Choice, probe: Algorithm, episodes: Episode, threads: int) -> list[Choice]:
-    """`vmap` in the largest chunks that were worth doubling them, and such chunks on every thread.
+    """Returns `vmap` with the largest chunk that was worth doubling to, and the same with a chunk on every thread.
 
-    Convolutions that differ by task gain from more of them up to a size that depends on the net, the task and the
-    machine. Memory grows with the chunk: a larger one is tried only where the one before it was worth it.
+    Convolutions with a task's own weights get faster with more tasks, up to a number that depends on the net, the task
+    and the machine. Memory grows with the chunk, so a larger one is tried only if the one before it was worth it.
     """
     tasks = len(episodes.support_x)
     chunk, least = 1, math.inf
     while chunk < tasks:
         following = min(2 * chunk, tasks)
         few = first_of(episodes, following)
-        # The first time prepares for new shapes.
+        # The first run prepares for new shapes.
         each = min(seconds_of(mapped, probe, few) for _ in range(3)) / following
         if each > CLEARLY * least:
             break
@@ -113,7 +113,7 @@ def _chunked(mapped: Choice, probe: Algorithm, episodes: Episode, threads: int) 
 
 
 def _convolved(algorithm: Algorithm, episodes: Episode) -> int:
-    """Bytes that the convolutions give for the images of one task."""
+    """Returns the output bytes of all convolutions for the images of one task."""
     sizes: list[int] = []
     layers = filter(is_convolution, algorithm.model.modules())
     hooks = [layer.register_forward_hook(lambda _, inputs, output: sizes.append(output.nbytes)) for layer in layers]
@@ -151,7 +151,10 @@ def seconds_or_never(
     failures: dict[str, str],
     kind: type[Exception] = Refused,
 ) -> float:
-    """Infinity, and in `failures` why, where so many tasks are too much memory, or a compiler fails."""
+    """Returns the seconds of one run, or infinity if it fails for lack of memory or in a compiler.
+
+    The reason goes into `failures`.
+    """
     try:
         return seconds_of(choice, algorithm, episodes)
     except kind as error:
@@ -161,7 +164,7 @@ def seconds_or_never(
 
 
 def failure_of(choice: Choice, algorithm: Algorithm, episodes: Episode, way: Callable[..., Any]) -> str | None:
-    """Why an engine cannot run it, or None; the algorithm and the random numbers are left as they were."""
+    """Returns why an engine cannot run the algorithm, or None. It leaves the algorithm and the global RNG alone."""
     probe = copy.deepcopy(algorithm)
     try:
         with kept_random(device_of(algorithm)):
@@ -172,9 +175,10 @@ def failure_of(choice: Choice, algorithm: Algorithm, episodes: Episode, way: Cal
 
 
 def _disagreement(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> str | None:
-    """Whether `vmap` and `loop` differ, on two episodes in float64: some operator's derivative may be wrong in one.
+    """Returns how the gradients of `vmap` and `loop` differ, on two episodes in float64, or None.
 
-    No more queries than support examples take part: the trial is not to need more memory than the training.
+    An operator's derivative may be wrong in one of them. The trial has no more queries than support examples, so that
+    it does not need more memory than the training.
     """
     probe = copy.deepcopy(algorithm).double().eval()  # without dropout
     shown = episodes.support_x.shape[1]
@@ -183,7 +187,7 @@ def _disagreement(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> st
     alone = replace(mapped, chunk=None, workers=None)
     try:
         one, other = (choice.run(probe, Episode(*few)) for choice in (alone, Choice("loop", workers=1)))
-    except (RuntimeError, KitError):  # a model may be bound to its dtype or mode: then there is nothing to compare
+    except (RuntimeError, KitError):  # the model may need its own dtype or mode, so nothing can be compared
         return None
     pairs = [(a, b) for a, b in zip(one.gradients, other.gradients, strict=True) if a is not None and b is not None]
     apart = torch.stack([(a - b).norm() for a, b in pairs]).norm()

@@ -1,7 +1,7 @@
-"""`engine="vmap"`: all episodes of a meta-batch at once through `torch.func`, in chunks that bound memory.
+"""`engine="vmap"`: `torch.func` runs all episodes of a meta-batch at once, or in chunks that bound memory.
 
-On a CPU convolutional nets gain from workers too: half of the time goes into operators that are no convolutions, and
-one thread for each of two chunks does more of those than two threads on one chunk.
+Workers help convolutional nets on a CPU. Half of their time goes into other operators than convolutions, and two
+threads do these faster on two chunks than on one.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def run(
     copies: Copies | None = None,
     unfold: bool = False,
 ) -> Result:
-    """Losses, scores and summed gradients of a meta-batch, in the order of its episodes.
+    """Returns losses, scores and summed gradients of a meta-batch, in the order of its episodes.
 
     Args:
-        chunk: episodes at a time of each worker; None takes all of its share.
-        workers: threads; by default one chunk is run after another.
-        copies: for the workers, where they are kept from one meta-batch to the next.
-        unfold: run two-dimensional convolutions as products of matrices.
+        chunk: episodes that each worker runs at a time; None runs all of its share.
+        workers: threads; by default one thread runs one chunk after another.
+        copies: the workers' copies of the algorithm, kept from one meta-batch to the next.
+        unfold: run 2D convolutions as matrix products.
     """
     count = min(workers or 1, len(episodes.support_x))
     if count > 1:
@@ -59,20 +59,20 @@ def _run(algorithm: Algorithm, episodes: Episode, chunk: int | None, unfold: boo
 
 
 def predict(algorithm: Algorithm, episodes: Episode, chunk: int | None = None, unfold: bool = False) -> Tensor:
-    """Query scores `[T, Q, classes]` of a meta-batch, without graph."""
+    """Returns query scores `[T, Q, classes]` of a meta-batch, without a graph."""
     with torch.no_grad():
         parts = [vectorised(_Scores(algorithm), part, {}, unfold)[0] for part in chunks(episodes, chunk)]
         return torch.cat(parts)
 
 
 def chunks(episodes: Episode, chunk: int | None) -> Iterator[Episode]:
-    """A meta-batch in parts of at most `chunk` episodes."""
+    """Splits a meta-batch into parts of at most `chunk` episodes."""
     size = chunk or len(episodes.support_x)
     return (Episode(*parts) for parts in zip(*(tensor.split(size) for tensor in episodes), strict=True))
 
 
 class Losses(nn.Module):
-    """An algorithm's `loss` as a module, so that `functional_call` can put other tensors in."""
+    """An algorithm's `loss` as a module, so that `functional_call` can replace its tensors."""
 
     def __init__(self, algorithm: Algorithm) -> None:
         super().__init__()
@@ -96,8 +96,10 @@ class _Scores(nn.Module):
 def vectorised(
     module: Losses | _Scores, episodes: Episode, tensors: dict[str, Tensor], unfold: bool = False
 ) -> tuple[Any, dict[str, Tensor]]:
-    """What the module gives for every episode, with `tensors` by name in place of its parameters and buffers; and by
-    what the episodes moved the algorithm's buffers, in all.
+    """Returns the module's results for all episodes, and the summed moves of the algorithm's buffers.
+
+    Args:
+        tensors: replacements for parameters and buffers, by name.
     """
     before = {name: tensors.get(name, buffer) for name, buffer in module.named_buffers()}
     # A buffer that is written to needs as many copies as there are episodes.

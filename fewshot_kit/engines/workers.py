@@ -1,4 +1,4 @@
-"""Parts of a meta-batch on threads, with one intra-op thread each."""
+"""Threads that run parts of a meta-batch, with one intra-op thread each."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ Part = TypeVar("Part")
 def together(
     each: Sequence[Algorithm], shares: Sequence[Share], several: Callable[[Algorithm, Share], Part], copies: Copies
 ) -> list[Part] | None:
-    """What `several` gives for each worker's share; None where a worker has drawn random numbers: then the order of the
-    episodes matters, and they have to be run again one after another.
+    """Returns the result of `several` for each worker's share, or None if a worker drew random numbers.
+
+    With random numbers the order of the episodes matters, so they have to run again one after another.
 
     Args:
-        each: an algorithm for every worker, since `functional_call` changes the module while it runs.
-        copies: where they are kept; an error may have left them in any state, so that they are given up.
+        each: an algorithm for every worker, because `functional_call` changes the module while it runs.
+        copies: the store of these algorithms; an error drops them, because it may have left them in any state.
     """
     random, threads, grad = torch.get_rng_state(), torch.get_num_threads(), torch.is_grad_enabled()
 
@@ -36,7 +37,7 @@ def together(
             return several(one, share)
 
     try:
-        # The choice of kernels belongs to the process: made here once, what the workers choose again changes nothing.
+        # The choice of kernels belongs to the process. It is made once here; the workers' own choice changes nothing.
         with twice_differentiable(each[0].model), ThreadPoolExecutor(len(each), "episodes") as pool:
             parts = list(pool.map(work, each, shares))
     except BaseException:
@@ -51,12 +52,12 @@ def together(
 
 
 def gathered(parts: Sequence[Result]) -> Result:
-    """The workers' results -> that of the meta-batch, in the order of its episodes."""
+    """Returns the result of the meta-batch from the workers' results, in the order of its episodes."""
     losses, scores = (in_order([getattr(part, name) for part in parts]) for name in ("losses", "scores"))
     return combined(parts)._replace(losses=losses, scores=scores)
 
 
 def in_order(shares: Sequence[Tensor]) -> Tensor:
-    """What the workers have for their episodes, of which worker i had i, i + n, i + 2n and so on -> in order."""
+    """Returns the workers' tensors in the order of the episodes. Worker i of n had episodes i, i + n, i + 2n, ..."""
     count = len(shares)
     return torch.stack([shares[index % count][index // count] for index in range(sum(map(len, shares)))])

@@ -1,1 +1,1 @@
-"""Run folders: files that survive a kill, and everything that makes an algorithm again."""
+"""Run folders: they hold everything that is needed to rebuild an algorithm, in files that survive a kill."""

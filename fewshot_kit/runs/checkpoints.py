@@ -1,6 +1,6 @@
-"""Run folders: everything that makes an algorithm again, and what it has learned.
+"""Saves algorithms in run folders and loads them again.
 
-runs/<name>/config.yaml, metrics.jsonl, checkpoints/{last,best}.safetensors, results.json, curve.png
+A run folder holds config.yaml, metrics.jsonl, checkpoints/{last,best}.safetensors, results.json and curve.png.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def state_path(run: str | Path, which: str = "last") -> Path:
-    """Where a run folder keeps a checkpoint."""
+    """Returns the path of a run folder's checkpoint."""
     return Path(run) / "checkpoints" / f"{which}.safetensors"
 
 
@@ -50,19 +50,19 @@ def save_state(
     meta: dict[str, Any] | None = None,
     state: dict[str, Any] | None = None,
 ) -> None:
-    """One checkpoint: the algorithm's state (or another `state` of it), and any nesting of tensors beside it."""
+    """Writes a checkpoint: the algorithm's state (or another `state`), and any nested tensors in `extra`."""
     tensors, structure = flatten({"algorithm": dict(state or algorithm.state_dict()), "extra": extra})
     write(path, tensors, {"structure": structure, "kept": meta})
 
 
 def load_state(path: str | Path, algorithm: Algorithm) -> tuple[Any, Any]:
-    """Fill an algorithm from a checkpoint, dtypes included.
+    """Loads a checkpoint into an algorithm, with the checkpoint's dtypes.
 
     Returns:
-        What `save_state` was given as `extra` and `meta`.
+        The `extra` and `meta` that `save_state` got.
 
     Raises:
-        InputError: the file cannot be used, or belongs to another model; the first tensor that differs is named.
+        InputError: the file cannot be used, or belongs to another model (with the first tensor that differs).
     """
     saved, meta = read_state(path)
     fill(algorithm, saved["algorithm"], path)
@@ -72,10 +72,10 @@ def load_state(path: str | Path, algorithm: Algorithm) -> tuple[Any, Any]:
 def rebuild(
     path: str | Path, *, model: nn.Module | None = None, algorithm: Algorithm | None = None
 ) -> tuple[Algorithm, Any, dict[str, Any]]:
-    """The algorithm of one file that `save_state` wrote with `meta={"recipes": describe(algorithm), ...}`.
+    """Rebuilds the algorithm of a file that `save_state` wrote with `meta={"recipes": describe(algorithm), ...}`.
 
     Returns:
-        The algorithm, made again or filled, and what `save_state` was given as `extra` and `meta`.
+        The rebuilt (or given) algorithm with its state, and the `extra` and `meta` that `save_state` got.
 
     Raises:
         InputError: as `load`.
@@ -87,7 +87,7 @@ def rebuild(
 
 
 def read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
-    """What `save_state` wrote of the algorithm (its state under `"algorithm"`) and beside it, and its `meta`.
+    """Reads what `save_state` wrote: a dict with the state under `"algorithm"` and `"extra"`, and the `meta`.
 
     Raises:
         InputError: the file cannot be used, or is no checkpoint.
@@ -99,9 +99,9 @@ def read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
 
 
 def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> None:
-    """`load_state_dict` that takes over the dtypes, and says which tensor does not fit."""
+    """Loads a state dict with its dtypes. The error names the tensor that does not fit."""
     for name, buffer in algorithm.named_buffers():
-        if not buffer.numel() and isinstance(state.get(name), Tensor):  # not known yet: of whatever size was found
+        if not buffer.numel() and isinstance(state.get(name), Tensor):  # an unset buffer takes the stored size
             buffer.data = torch.empty_like(state[name], device=buffer.device)
     own = algorithm.state_dict()
     for name in [*state, *own]:
@@ -114,7 +114,7 @@ def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> Non
                 f"{source} does not fit {type(algorithm.model).__name__}: '{name}' has {there} in the file and {here} "
                 "in the model; load it into the model that it was saved from."
             )
-    # In place, so that tied weights stay tied.
+    # Tensors are replaced in place, so that tied weights stay tied.
     for name, tensor in [*algorithm.named_parameters(), *algorithm.named_buffers()]:
         if name in state:
             tensor.data = tensor.data.to(state[name].dtype)
@@ -124,16 +124,16 @@ def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> Non
 def save(
     algorithm: Algorithm, path: str | Path, *, data: Any = None, ways: int | None = None, shots: int | None = None
 ) -> Path:
-    """Keep an algorithm in a folder that `load` makes it from again. Replaces what `save` wrote there before.
+    """Saves an algorithm to a folder for `load`. It replaces what `save` wrote there before.
 
     Args:
-        algorithm: any algorithm; what no registry made has to be handed to `load` again.
+        algorithm: any algorithm. If its class or its model is unregistered, `load` needs that object again.
         path: the folder.
-        data: the data set it was trained on, to record its transform, image shape and class names.
-        ways, shots: the task it was trained for, where that is to be recorded.
+        data: the data set that it was trained on, to record its transform, image shape and class names.
+        ways, shots: the task that it was trained for, to be recorded.
 
     Raises:
-        InputError: a training run lives in that folder, or it cannot be written to.
+        InputError: the folder holds a training run, or cannot be written to.
     """
     folder = Path(path)
     if (folder / "metrics.jsonl").exists():
@@ -152,17 +152,17 @@ def load(
     algorithm: Algorithm | None = None,
     which: Literal["best", "last"] = "best",
 ) -> Algorithm:
-    """The algorithm of a run folder, on the CPU, made again from its recipes, with the options that it was tested with.
+    """Returns the algorithm of a run folder, on the CPU, rebuilt with the options that it was tested with.
 
     Args:
-        path: a run folder, of `meta_train` or `save`.
-        model: a module to fill, where the model is a class that no registry knows.
+        path: a run folder of `meta_train` or `save`.
+        model: a module to fill, if the model's class is unregistered.
         algorithm: an algorithm to fill (in place) instead of making one.
-        which: the checkpoint; `"best"` takes the last where there is no best.
+        which: the checkpoint; `"best"` takes the last one if there is no best.
 
     Raises:
-        InputError: the folder is missing, half-written, damaged or from a newer version; or its model or
-            algorithm was made by hand and has to be passed.
+        InputError: the folder is missing, half-written, damaged or from a newer version; or its model or algorithm
+            is unregistered and has to be passed.
     """
     config, file = read_config(path), find_state(path, which)
     filled = _filled(config, read_state(file)[0]["algorithm"], path, file, model, algorithm)
@@ -170,7 +170,11 @@ def load(
 
 
 def find_state(run: str | Path, which: Literal["best", "last"] = "best") -> Path:
-    """The checkpoint of a run folder; `"best"` is the last where there is no best. `InputError` where there is none."""
+    """Returns the path of a run folder's checkpoint; `"best"` takes the last one if there is no best.
+
+    Raises:
+        InputError: the folder has no checkpoint.
+    """
     file = state_path(run, which)
     if which == "best" and not file.exists():
         file = state_path(run, "last")
@@ -189,9 +193,9 @@ def _filled(
     model: nn.Module | None,
     algorithm: Algorithm | None,
 ) -> Algorithm:
-    """Make what `config` describes, unless it is given, and fill it with the state of `file`."""
+    """Makes the algorithm that `config` describes, or takes the given one, and loads `state` of `file` into it."""
     if algorithm is None:
-        # Initial weights are drawn, and replaced at once.
+        # The initial weights are replaced at once, so their draws must not move the global RNG.
         with torch.random.fork_rng(devices=[]), models.filled_later():
             if model is None:
                 model = _make(models.create, config["model"], "model", path)
@@ -214,7 +218,7 @@ def _make(create: Any, recipe: dict[str, Any], kind: str, path: str | Path, **mo
 
 
 def record_results(run: str | Path, results: dict[str, Any]) -> None:
-    """Add to `results.json`, atomically; a key that is there already is replaced."""
+    """Adds to `results.json`, atomically, and replaces keys that exist."""
     path = Path(run) / "results.json"
     try:
         before = json.loads(path.read_text())

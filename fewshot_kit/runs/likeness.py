@@ -1,4 +1,4 @@
-"""Whether images are like those that a run was trained on, as far as a few numbers can tell."""
+"""Compares images with a run's training images by a few statistics."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-MOST = 500  # images that are looked at, spread over all
-CHUNK = 50  # of them at a time, to bound memory
-# Held-back drawings and photos lie up to 1.6 spreads from the mean of the training images in support sets of five, and
-# up to 4.5 alone. Inverted drawings lie 25 away, photos among drawings 12.
+MOST = 500  # images that are measured, spread over all
+CHUNK = 50  # images that are measured at a time, to bound memory
+# Most standard deviations from the training images' mean. Held-back drawings and photos lie up to 1.6 away in support
+# sets of five, and up to 4.5 alone. Inverted drawings lie 25 away, and photos among drawings 12.
 FAR = 5.0
-LEAST_SPREAD = 0.02  # of images that are nearly all alike
-GREY = 0.01  # mean difference between the channels of an image, below which it has no colour
-OTHER = 0.75  # difference between shares of grey images: of photos one in fifty is grey
-MANY = 4  # images, from which on their colours are judged
-BLURRED = 0.55  # of the training images' detail: photos enlarged four times have 0.4, support sets of sharp ones above
+LEAST_SPREAD = 0.02  # least standard deviation, for training images that are nearly alike
+GREY = 0.01  # an image is grey if its channels differ by less than this on average
+OTHER = 0.75  # least difference between shares of grey images; one photo in fifty is grey
+MANY = 4  # least number of images to judge their colours
+BLURRED = 0.55  # share of the training images' detail; photos enlarged four times have 0.4, sharp support sets more
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What is recorded of the training images, as uint8 from 0 to 1 and before normalising."""
+    """Statistics of the training images: uint8 images scaled to 0 to 1, not normalised."""
 
     mean: float  # over all images
     mean_spread: float  # standard deviation of the images' own means
@@ -35,7 +35,7 @@ class Statistics:
 
 
 def measured(images: Tensor) -> Statistics:
-    """The statistics of images, uint8 `[N, C, H, W]`, or of `MOST` of them."""
+    """Returns the statistics of at most `MOST` of the uint8 images `[N, C, H, W]`."""
     rows = []
     for part in images[:: -(-len(images) // MOST)].split(CHUNK):
         x = part.float() / 255
@@ -51,12 +51,12 @@ def measured(images: Tensor) -> Statistics:
 
 
 def unlike(images: Tensor, recorded: Statistics, sides: Sequence[int]) -> str | None:
-    """Why these images are nothing like the recorded ones, in words; None where nothing says so.
+    """Returns why these images are unlike the recorded ones, in words, or None if they are alike.
 
     Args:
-        images: uint8 `[N, C, H, W]`, by the run's transform but before normalising.
-        recorded: of the images that the run was trained on.
-        sides: pixels of the shorter side of each, as it was before the transform.
+        images: uint8 `[N, C, H, W]`, after the run's transform but not normalised.
+        recorded: statistics of the run's training images.
+        sides: pixels of each image's shorter side before the transform.
     """
     own = measured(images)
     found = []
@@ -76,7 +76,7 @@ def unlike(images: Tensor, recorded: Statistics, sides: Sequence[int]) -> str | 
             f"{recorded.deviation_spread:.2f})"
         )
     side, size = statistics.median(sides), images.shape[-1]
-    if 2 * side < size and own.detail < BLURRED * recorded.detail:  # those may have been enlarged as much
+    if 2 * side < size and own.detail < BLURRED * recorded.detail:  # the training images may have been enlarged too
         found.append(f"they are small and blurred ({side:.0f} pixels, enlarged to {size})")
     return ", and ".join(found) or None
 
@@ -86,7 +86,7 @@ def _far(value: float, mean: float, spread: float) -> bool:
 
 
 def shorter_sides(paths: Sequence[Path | str]) -> list[int]:
-    """Pixels of the shorter side of each image file, from its header alone."""
+    """Returns the pixels of each image file's shorter side, from its header alone."""
     from PIL import Image
 
     sides = []

@@ -1,4 +1,4 @@
-"""The picture of a run."""
+"""The plot of a run's metrics."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .storage import write_bytes
 
 
 def curve(metrics: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Loss, and accuracy (or mean squared error) of training and validation, against the iteration, as a PNG.
+    """Plots loss and accuracy (or mean squared error) of training and validation against the iteration, as a PNG.
 
-    Faint lines are single meta-batches, strong ones running means over a twentieth of the run; the bars of the
-    validation are 95% intervals.
+    Faint lines are single meta-batches. Strong lines are running means over a twentieth of the run. The validation's
+    bars are 95% intervals.
 
     Args:
         metrics: the lines of `metrics.jsonl`.
@@ -65,14 +65,14 @@ def _validated(axes: Any, metrics: Sequence[dict[str, Any]], key: str, scale: fl
     values = [scale * line[f"validation_{key}"] for line in lines]
     bars = (
         None if key == "loss" else [scale * line["validation_interval"] for line in lines]
-    )  # the interval is of the measure
+    )  # the interval is that of the measure, not of the loss
     axes.errorbar(
         [line["iteration"] for line in lines], values, bars, color="C1", marker="o", markersize=4, label="validation"
     )
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Means of each value and those before it, `window` in all, fewer at the start."""
+    """Returns for each value the mean of the last `window` values up to it, of fewer at the start."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)

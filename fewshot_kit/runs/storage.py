@@ -1,4 +1,4 @@
-"""Files that survive a kill and a full disk: tensors as safetensors with a checksum, never pickle."""
+"""Files that survive a kill and a full disk. Tensors are stored as safetensors with a checksum, never as pickle."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..disk import metadata, replace
 from ..errors import InputError, first_line
 
 FORMAT_VERSION = 1
-_KEY = "fewshot_kit"  # where the kit's JSON lives in a safetensors header
+_KEY = "fewshot_kit"  # key of the kit's JSON in a safetensors header
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Replace a file as a whole: readers see the old content or the new, whatever happens in between.
+    """Replaces a file as a whole. Readers see the old content or the new, even after a kill.
 
     Raises:
-        InputError: the disk is full, or the folder cannot be written to. The old file is still there then.
+        InputError: the disk is full, or the folder cannot be written to. The old file is kept.
     """
     path = Path(path)
     try:
@@ -31,7 +31,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def unwritable(path: Path, error: OSError, kept: bool = False) -> InputError:
-    """What to say of a file that could not be written."""
+    """Returns the error for a file that could not be written."""
     old = " The version before it is kept." if kept else ""
     return InputError(
         f"{path} could not be written: {error.strerror or first_line(error)}; "
@@ -40,14 +40,14 @@ def unwritable(path: Path, error: OSError, kept: bool = False) -> InputError:
 
 
 def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """One safetensors file of named tensors, any shapes and dtypes, and JSON values beside them.
+    """Writes a safetensors file with named tensors of any shapes and dtypes, and with JSON values.
 
     Raises:
-        InputError: it cannot be written (`write_bytes`).
+        InputError: the file cannot be written (`write_bytes`).
     """
     import safetensors.torch
 
-    # Tied tensors share their memory, which safetensors refuses; each becomes a copy of its own.
+    # safetensors refuses tied tensors, which share their memory, so each tensor is copied.
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
@@ -56,7 +56,7 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write` wrote: the tensors, on the CPU, and the JSON values.
+    """Returns the tensors (on the CPU) and the JSON values that `write` wrote.
 
     Raises:
         InputError: the file is missing, truncated, altered, not of this kit, or from a newer version of it.
@@ -92,7 +92,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def is_own(path: str | Path) -> bool:
-    """Whether `write` wrote this file, going by its header alone."""
+    """Returns whether `write` wrote this file, judged by its header alone."""
     try:
         return _KEY in metadata(path)
     except OSError:
@@ -108,17 +108,17 @@ def _checksum(tensors: dict[str, Tensor], meta: Any) -> str:
 
 
 def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
-    """Any nesting of dicts, lists, tuples, tensors and JSON values -> named tensors, and the nesting as JSON.
+    """Splits nested dicts, lists, tuples, tensors and JSON values into named tensors, and their structure as JSON.
 
     Raises:
-        InputError: something else is in it; the message says where.
+        InputError: any other value; the message says where it is.
     """
     tensors: dict[str, Tensor] = {}
 
     def visit(value: Any, path: str) -> dict[str, Any]:
         if isinstance(value, Tensor):
             name = path or "tensor"
-            while name in tensors:  # {"a/b": ..., "a": {"b": ...}} are two paths of one spelling
+            while name in tensors:  # {"a/b": ..., "a": {"b": ...}} has two paths with one spelling
                 name += "'"
             tensors[name] = value
             return {"tensor": name}
@@ -143,7 +143,7 @@ def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
 
 
 def unflatten(tensors: dict[str, Tensor], structure: Any) -> Any:
-    """The nesting that `flatten` took apart."""
+    """Returns the nested value that `flatten` split."""
     (kind, content), *_ = structure.items()
     if kind == "tensor":
         return tensors[content]

@@ -1,12 +1,12 @@
-"""The contracts of algorithms, models and data sets, as checks for the tests of a plug-in: what fails says so in words.
+"""Checks of algorithms, models and data sets, for the tests of a plug-in. A check that fails says why in a sentence.
 
     from fewshot_kit.testing import check_algorithm
 
     def test_mine():
         check_algorithm(Mine)
 
-Each check is a function of its own too, for `pytest.mark.parametrize("check", ALGORITHM_CHECKS)`. They raise
-`AssertionError`, take seconds on a CPU, and leave the global RNG as it was.
+Each check is also a separate function, for `pytest.mark.parametrize("check", ALGORITHM_CHECKS)`. Checks raise
+`AssertionError`, take seconds on a CPU, and leave the global RNG alone.
 """
 
 from .algorithm import ALGORITHM_CHECKS, check_algorithm

@@ -1,4 +1,4 @@
-"""What trainer, evaluator, `adapt` and engines rely on in an algorithm."""
+"""Checks of an algorithm for the trainer, the evaluator, `adapt` and the engines."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Make = Callable[[nn.Module], Algorithm]
 
 
 def small_network(ways: int = WAYS) -> nn.Module:
-    """A small convolutional network with batch norm for images `[1, 14, 14]`: what algorithms are checked with."""
+    """Returns a small convolutional network with batch norm for images `[1, 14, 14]`, for the checks of algorithms."""
     network: nn.Module = models.create("conv4", ways=ways, hidden=6, image_size=SHAPE[-1], seed=1)
     return network
 
 
 def meta_batch(tasks: int, ways: int = WAYS, shots: int = 2, queries: int = 3, dtype: Any = torch.float64) -> Episode:
-    """Episodes of noise `[T, N, 1, 14, 14]`, the same for the same arguments."""
+    """Returns T episodes of noise images `[T, N, 1, 14, 14]`, always the same for the same arguments."""
     generator = torch.Generator().manual_seed(0)
     y = [torch.arange(ways).repeat_interleave(n).repeat(tasks, 1) for n in (shots, queries)]
     x = [torch.rand(tasks, ways * n, *SHAPE, generator=generator, dtype=dtype) for n in (shots, queries)]
@@ -39,14 +39,14 @@ def meta_batch(tasks: int, ways: int = WAYS, shots: int = 2, queries: int = 3, d
 
 
 def check_algorithm(make: Make, *, vectorises: bool = True) -> None:
-    """Everything that trainer, evaluator, `adapt` and engines rely on, for an algorithm that tells classes apart.
+    """Checks everything that the trainer, the evaluator, `adapt` and the engines need from a classifying algorithm.
 
     Args:
         make: `make(model) -> Algorithm`, such as the class itself.
-        vectorises: whether it has to run under `vmap` too; otherwise `engine="loop"` is all that it has.
+        vectorises: whether the algorithm must also run under `vmap`; otherwise only `engine="loop"` can run it.
 
     Raises:
-        AssertionError: the first promise that is not kept.
+        AssertionError: the first check that fails.
     """
     for check in ALGORITHM_CHECKS:
         if vectorises or check is not vmap_gives_what_the_loop_gives:
@@ -55,7 +55,7 @@ def check_algorithm(make: Make, *, vectorises: bool = True) -> None:
 
 
 def scores_have_a_column_for_every_class(make: Make) -> None:
-    """`adapt` and `predict` take support sets of any size."""
+    """Checks the shape of the scores for support sets of several sizes."""
     for ways, shots, queries in ((2, 1, 1), (3, 2, 4), (5, 5, 2)):
         algorithm, [task] = _made(make, ways), unstack(meta_batch(1, ways, shots, queries))
         scores = _scores(algorithm, task)
@@ -67,10 +67,10 @@ def scores_have_a_column_for_every_class(make: Make) -> None:
 
 
 def adapting_changes_nothing(make: Make) -> None:
-    """State is returned: parameters, buffers, modes, gradients, attributes and the global RNG stay as they were."""
+    """Checks that `adapt` leaves parameters, buffers, modes, gradients, attributes and the global RNG alone."""
     for training in (True, False):
         algorithm, [task] = _made(make).train(training), unstack(meta_batch(1))
-        for parameter in list(algorithm.model.parameters())[:1]:  # a mixture, to see that it is kept
+        for parameter in list(algorithm.model.parameters())[:1]:  # only some are trainable, to check that this stays so
             parameter.requires_grad_(False)
         before = snapshot(algorithm)
         state = algorithm.adapt(task.support_x, task.support_y)
@@ -81,7 +81,7 @@ def adapting_changes_nothing(make: Make) -> None:
 
 
 def tasks_stay_apart(make: Make) -> None:
-    """What is learned of one task does not reach another, and depends on the task."""
+    """Checks that one task's state does not affect another task, and depends on its own task."""
     algorithm, tasks = _made(make), unstack(meta_batch(2))
     alone = [_scores(algorithm, task) for task in tasks]
     states = [algorithm.adapt(task.support_x, task.support_y) for task in tasks]
@@ -93,7 +93,7 @@ def tasks_stay_apart(make: Make) -> None:
 
 
 def adapts_without_gradients(make: Make) -> None:
-    """Inside `no_grad` and `inference_mode` too, as evaluation calls it."""
+    """Checks that the scores are the same inside `no_grad` and `inference_mode`, which evaluation uses."""
     algorithm, [task] = _made(make).eval(), unstack(meta_batch(1))
     expected = _scores(algorithm, task).detach()
     for guard in (torch.no_grad, torch.inference_mode):
@@ -104,7 +104,7 @@ def adapts_without_gradients(make: Make) -> None:
 
 
 def every_parameter_is_trained(make: Make) -> None:
-    """The loss reaches each parameter with a finite gradient, in float32 and float64."""
+    """Checks that the loss gives each parameter a finite gradient, in float32 and float64."""
     for dtype in (torch.float32, torch.float64):
         algorithm = _made(make, dtype=dtype).train()
         losses, scores = engines.meta_backward(algorithm, meta_batch(2, dtype=dtype), "loop")
@@ -120,7 +120,7 @@ def every_parameter_is_trained(make: Make) -> None:
 
 
 def the_meta_gradient_is_the_mean_over_tasks(make: Make) -> None:
-    """`loss` by itself, without an engine, gives the same."""
+    """Checks that `loss` without an engine gives the same mean gradient as the engine."""
     algorithm, batch = _made(make).train(), meta_batch(3)
     engines.meta_backward(algorithm, batch, "loop")
     together = _gradients(algorithm)
@@ -132,7 +132,7 @@ def the_meta_gradient_is_the_mean_over_tasks(make: Make) -> None:
 
 
 def a_few_updates_lower_the_query_loss(make: Make) -> None:
-    """On one fixed meta-batch: whatever is learned across tasks has to help with the queries."""
+    """Checks that a few meta-updates lower the query loss on one fixed meta-batch."""
     algorithm, batch = _made(make).train(), meta_batch(2)
     optimizer = torch.optim.Adam(algorithm.parameters(), lr=3e-3)
     history = []
@@ -148,7 +148,7 @@ def a_few_updates_lower_the_query_loss(make: Make) -> None:
 
 
 def vmap_gives_what_the_loop_gives(make: Make) -> None:
-    """Losses, scores and gradients of `engine="vmap"`, all at once and in chunks."""
+    """Checks losses, scores and gradients of `engine="vmap"`, with all episodes at once and in chunks."""
     algorithm, batch = _made(make).train(), meta_batch(3)
     expected = _run(algorithm, batch, "loop")
     for chunk in (None, 2):
@@ -161,7 +161,7 @@ def vmap_gives_what_the_loop_gives(make: Make) -> None:
 
 
 def options_are_replaced_or_refused(make: Make) -> None:
-    """Every option is an attribute that may be set anew, or is listed in `fixed`."""
+    """Checks that every option is an attribute that can be replaced, or is listed in `fixed`."""
     algorithm = _made(make)
     for option in options_of(type(algorithm)).parameters:
         known = option == "model" or option in algorithm.fixed or hasattr(algorithm, option)
@@ -174,7 +174,7 @@ def options_are_replaced_or_refused(make: Make) -> None:
 
 
 def copies_and_states_can_be_kept(make: Make) -> None:
-    """Workers run deep copies, checkpoints fill new objects, and a learner's state is saved."""
+    """Checks deep copies (for workers), state dicts (for checkpoints) and saving a state (for learners)."""
     algorithm, [task] = _made(make).eval(), unstack(meta_batch(1))
     expected = _scores(algorithm, task).detach()
     close(_scores(copy.deepcopy(algorithm), task).detach(), expected, "A deep copy gives other scores")

@@ -1,4 +1,4 @@
-"""What trainer and evaluator rely on in a data set."""
+"""Checks of a data set for the trainer and the evaluator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ..seeds import kept_random
 
 
 def check_dataset(data: Data, ways: int = 2, shots: int = 1, queries: int = 1) -> None:
-    """What trainer and evaluator rely on in a data set of classes.
+    """Checks everything that the trainer and the evaluator need from a data set of classes.
 
     Args:
         data: a data set with the splits `train`, `validation` (or None) and `test`.
-        ways, shots, queries: of the episodes that are drawn.
+        ways, shots, queries: sizes of the episodes to draw.
 
     Raises:
-        AssertionError: the first promise that is not kept.
-        InputError: what a split refuses, such as too few images of a class.
+        AssertionError: the first check that fails.
+        InputError: a split that cannot give such episodes, for example with too few images of a class.
     """
     splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
     there = {name: split for name, split in splits.items() if split is not None}

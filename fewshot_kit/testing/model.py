@@ -1,4 +1,4 @@
-"""What algorithms rely on in a network."""
+"""Checks of a network for the algorithms."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .comparing import close, same, snapshot
 
 
 def check_model(make: Callable[[int], nn.Module], example_shape: tuple[int, ...] = SHAPE) -> None:
-    """What algorithms rely on in a network that tells classes apart.
+    """Checks everything that algorithms need from a classifying network.
 
     Args:
         make: `make(ways) -> nn.Module`.
-        example_shape: of one example, without the batch.
+        example_shape: shape of one example, without the batch.
 
     Raises:
-        AssertionError: the first promise that is not kept.
+        AssertionError: the first check that fails.
     """
     with kept_random(torch.device("cpu")):
         x = torch.rand(4, *example_shape, generator=torch.Generator().manual_seed(0))

@@ -1,1 +1,1 @@
-"""Files of images: where they are, how they are decoded and kept."""
+"""Finds image files, decodes them and caches them."""

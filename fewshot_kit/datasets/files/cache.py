@@ -1,4 +1,4 @@
-"""What was computed once, on disk: one safetensors file per source and settings, rebuilt whenever it does not fit."""
+"""A disk cache of computed tensors: one safetensors file per source and settings, rebuilt if either changes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ...disk import metadata, replace
 from ...errors import first_line
 from .roots import find_cache
 
-FORMAT = 2  # raised whenever what a key stands for changes
+FORMAT = 2  # raise it if the meaning of a key changes
 OWN = re.compile(r".*-([0-9a-f]{16})(?:\.safetensors|[a-z0-9_]{8}\.tmp)")  # a finished file, or one being written
 
-Named = tuple[Tensor, list[str]]  # one entry for each example, and names, where only the source tells them
+Named = tuple[Tensor, list[str]]  # one entry for each example, and names that only the source knows
 
 
 def cached(name: str, key: dict[str, Any], make: Callable[[], Named]) -> Named:
-    """What `make` gives, from the user's cache folder where it was computed before.
+    """Returns the result of `make`, from the user's cache folder if it was computed before.
 
     Args:
         name: start of the file name.
-        key: everything that the result depends on, JSON-able: where the source lies, its files, sizes, settings.
-        make: called when nothing is cached, or what is cached is damaged (which is a warning). Gives a tensor of any
-            dtype, on the CPU.
+        key: everything that the result depends on, as JSON values: place, files and sizes of the source, settings.
+        make: computes the result, with a tensor of any dtype on the CPU. It is called if nothing is cached, or if the
+            cached file is damaged (with a warning).
     """
     said = json.dumps({"format": FORMAT, **key}, sort_keys=True)
     path = find_cache() / f"{name}-{_digest(said)}.safetensors"
@@ -52,21 +52,21 @@ def cached(name: str, key: dict[str, Any], make: Callable[[], Named]) -> Named:
 
 
 def cached_files() -> dict[Path, int]:
-    """The files that `cached` wrote into the cache folder, and the bytes of each. Whatever else lies there is left out.
+    """Returns the files that `cached` wrote into the cache folder, and the bytes of each. Other files are left out.
 
     Raises:
         OSError: the folder cannot be read.
     """
     folder, found = find_cache(), {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        with contextlib.suppress(FileNotFoundError):  # another process was done with it
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
             if _is_own(path):
                 found[path] = path.stat().st_size
     return found
 
 
 def _is_own(path: Path) -> bool:
-    """By the name; and a finished file, of which others may have one of such a name, by the key inside it as well."""
+    """Returns whether `cached` wrote the file. Others may have such names, so a finished file's key is checked too."""
     match = OWN.fullmatch(path.name)
     if match is None or not path.is_file():
         return False
@@ -113,7 +113,7 @@ def _write(path: Path, tensor: Tensor, names: list[str], key: str) -> None:
 
 
 def fingerprint(paths: Sequence[Path | str], folder: Path) -> str:
-    """A hash of the files' names, sizes and times of change: another one when any of them is replaced."""
+    """Returns a hash of the files' names, sizes and times of change. It changes if any file is replaced."""
     digest = hashlib.sha256()
     start = os.path.join(folder, "")
     for path in paths:

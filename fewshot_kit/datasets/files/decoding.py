@@ -1,4 +1,4 @@
-"""Many image files at once, on all cores."""
+"""Decodes many image files on all cores."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from torch import Tensor
 
 from ...errors import InputError
 
-CHUNK = 64  # images that a worker decodes between two reports
+CHUNK = 64  # images that a worker decodes per report of progress
 WORKERS = 16
 
 Source = TypeVar("Source")
-Chunk = Callable[[range], np.ndarray]  # numbers of sources -> uint8 [n, C, H, W]
+Chunk = Callable[[range], np.ndarray]  # takes indices of sources, returns uint8 [n, C, H, W]
 
 
 def decode_all(
     sources: Sequence[Source], one: Callable[[Source], np.ndarray], shape: Sequence[int], what: str
 ) -> Tensor:
-    """Every source decoded by `one`, on up to `WORKERS` cores, with a progress bar where it takes long.
+    """Decodes every source with `one`, on up to `WORKERS` cores, with a progress bar if it takes long.
 
-    On Linux by forked processes, which need neither a `__main__` guard in the user's script nor a second import of
-    torch; elsewhere by threads, which small images win nothing from, since they wait for the interpreter's lock. The
-    first failure, in the order of the sources, is raised; nothing goes on in the background after that or after Ctrl-C.
+    On Linux it forks processes, which need no `__main__` guard in the user's script and no second import of torch.
+    Elsewhere it uses threads. They do not help with small images, which wait for the interpreter's lock. It raises the
+    first failure in the order of the sources. Nothing continues in the background after a failure or Ctrl-C.
 
     Args:
-        one: gives uint8 `[C, H, W]`; called at several places at once, so that it may share no open file.
+        one: returns uint8 `[C, H, W]`. It runs in several workers at once, so they must not share an open file.
         shape: `(C, H, W)`.
         what: the progress bar's title.
 
@@ -43,7 +43,7 @@ def decode_all(
         uint8 `[N, C, H, W]`, in the order of the sources.
 
     Raises:
-        InputError: what `one` raises; a worker was ended from outside.
+        InputError: as `one` does; a worker was killed.
     """
     from tqdm import tqdm
 
@@ -54,11 +54,11 @@ def decode_all(
     rows = store.numpy()
     chunks = [range(start, min(start + CHUNK, len(sources))) for start in range(0, len(sources), CHUNK)]
     pool, work = _pool(min(len(chunks), cores(), WORKERS), decode_chunk)
-    # disable=None: no bar where stderr is no terminal.
+    # disable=None hides the bar if stderr is no terminal.
     bar = tqdm(desc=what, total=len(sources), leave=False, delay=1, disable=None, unit=" images")
     try:
         with warnings.catch_warnings():
-            # Of forking beside torch's threads: the workers call nothing of torch.
+            # Python warns of forking a process with threads such as torch's, but the workers never call torch.
             warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
             found = pool.map(work, chunks)
         for chunk, pixels in zip(chunks, found, strict=True):
@@ -75,31 +75,31 @@ def decode_all(
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def forking() -> bool:
-    """Whether workers are forked: elsewhere than on Linux it is not safe, and a daemon may have no children."""
+    """Returns whether workers are forked. Forking is safe on Linux only, and a daemon may have no children."""
     return sys.platform == "linux" and not multiprocessing.current_process().daemon
 
 
 def _pool(workers: int, decode_chunk: Chunk) -> tuple[Executor, Chunk]:
-    """Workers, and what to hand them: a process gets its function as it is forked, since no closure can be sent."""
+    """Returns the pool of workers and its function. A closure cannot be sent, so processes get it when they fork."""
     if workers < 2 or not forking():
         from PIL import Image
 
-        Image.init()  # a thread that meets a new format while another one is loading the plugins would not find it
+        Image.init()  # else a thread may miss a format while another one is loading Pillow's plugins
         return ThreadPoolExecutor(workers, "decoding"), decode_chunk
     fork = multiprocessing.get_context("fork")
     return ProcessPoolExecutor(workers, fork, initializer=_begin, initargs=(decode_chunk,)), _decode_chunk
 
 
-_own: list[Chunk] = []  # in a forked worker: its function
+_own: list[Chunk] = []  # the function of a forked worker
 
 
 def _begin(decode_chunk: Chunk) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _own.append(decode_chunk)
@@ -110,7 +110,7 @@ def _decode_chunk(chunk: range) -> np.ndarray:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed tells its workers nothing: they would wait for it for ever."""
+    """Ends the worker when its parent ends. The workers of a killed parent would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Image files to uint8 tensors, by a transform that a run can record and repeat."""
+"""Turns image files into uint8 tensors, with a transform that runs record."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 @dataclass(frozen=True)
 class Transform:
-    """How an image file becomes a tensor; `dataclasses.asdict` gives what a run folder records.
+    """Turns an image into a tensor. `dataclasses.asdict` returns the settings that a run folder records.
 
     Args:
-        image_size: pixels of each side; what is not square is cropped at its centre.
+        image_size: pixels of each side; other than square images are cropped at their centre.
         channels: 1 for grey, 3 for colour.
-        invert: make dark ink on white paper bright on black.
+        invert: turn dark ink on white paper into bright ink on black.
         resample: one of `RESAMPLE`; all but `"nearest"` are antialiased.
-        crop: the part of each side that is kept, at the centre, before the image gets its size: 0.875 as many networks
-            with weights expect it.
-        mean, deviation: of each channel, on the scale of 0 to 1; what the network sees is (image - mean) / deviation.
-            Empty: the image itself, 0 to 1.
+        crop: the fraction of each side that is kept, at the centre, before resizing. Many networks with weights expect
+            0.875.
+        mean, deviation: one of each per channel, on the scale of 0 to 1. The network gets (image - mean) / deviation,
+            or the image from 0 to 1 if both are empty.
 
     Raises:
-        InputError: a size below 1, other channels, an unknown way of resampling, a crop that is not above 0 and at
-            most 1, a mean and deviation that are not one for each channel.
+        InputError: a size below 1; other channels; an unknown way of resampling; a crop outside of (0, 1]; not one
+            mean and deviation per channel.
     """
 
     image_size: int
@@ -74,13 +74,13 @@ class Transform:
         return self.channels, self.image_size, self.image_size
 
     def __call__(self, image: Image) -> np.ndarray:
-        """A Pillow image -> uint8 `[channels, image_size, image_size]`."""
+        """Returns a Pillow image as uint8 `[channels, image_size, image_size]`."""
         from PIL import Image as Pillow
         from PIL import ImageOps
 
-        if image.getexif().get(ORIENTATION, 1) != 1:  # asked first: exif_transpose copies what is upright
+        if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would copy an upright image
             image = ImageOps.exif_transpose(image)
-        # Converted before it is resized: Pillow resizes 1-bit images by NEAREST, whatever it is asked for.
+        # The image is converted before resizing, because Pillow always resizes 1-bit images by NEAREST.
         image = _plain(image).convert("L" if self.channels == 1 else "RGB")
         size, margin = (self.image_size, self.image_size), (1 - self.crop) / 2
         how = getattr(Pillow.Resampling, self.resample.upper())
@@ -89,12 +89,12 @@ class Transform:
         return 255 - pixels if self.invert else pixels
 
     def scaled(self, x: Tensor) -> Tensor:
-        """uint8 images `[..., C, H, W]` -> floats as a network sees them: 0 to 1, less the mean, by the deviation."""
-        # By a tensor on the device: CUDA multiplies by the reciprocal of a number, which is not what a CPU gives.
+        """Returns uint8 images `[..., C, H, W]` as a network takes them: floats from 0 to 1, then normalised."""
+        # The divisor is a tensor: CUDA would multiply by the reciprocal of a number, and differ from a CPU.
         return self.normalised(x.to(torch.float32).div_(torch.full((), 255.0, device=x.device)))
 
     def normalised(self, x: Tensor) -> Tensor:
-        """Float images `[..., C, H, W]` from 0 to 1 -> less the mean, by the deviation."""
+        """Returns (x - mean) / deviation for float images `[..., C, H, W]` from 0 to 1."""
         if not self.mean:
             return x
         mean, deviation = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.deviation))
@@ -102,7 +102,7 @@ class Transform:
 
 
 def _plain(image: Image) -> Image:
-    """The image on white paper where it is transparent, with 8 bits where it has 16."""
+    """Returns the image with 8 bits in place of 16, and with white in place of transparency."""
     from PIL import Image as Pillow
 
     if image.mode.startswith("I"):
@@ -114,10 +114,10 @@ def _plain(image: Image) -> Image:
 
 
 def decode(source: Path | str | bytes, transform: Transform, name: str) -> np.ndarray:
-    """An image file, or its bytes -> uint8 `[channels, image_size, image_size]`.
+    """Decodes an image file or its bytes to uint8 `[channels, image_size, image_size]`.
 
     Raises:
-        InputError: the file is missing, no image, corrupt or truncated; the message has its name.
+        InputError: the file is missing, no image, corrupt or truncated (named).
     """
     import struct
 
@@ -133,7 +133,7 @@ def decode(source: Path | str | bytes, transform: Transform, name: str) -> np.nd
 
 
 def load_images(paths: Sequence[Path | str], transform: Transform) -> Tensor:
-    """Image files -> uint8 `[N, C, H, W]`.
+    """Loads image files as uint8 `[N, C, H, W]`.
 
     Raises:
         InputError: no paths; an image that is missing, corrupt or truncated (named).
@@ -144,9 +144,9 @@ def load_images(paths: Sequence[Path | str], transform: Transform) -> Tensor:
 
 
 def find_images(folder: Path | str) -> tuple[list[str], list[Path]]:
-    """A folder of class folders -> the class name and the path of every image in it, sorted.
+    """Returns the class name and the path of every image in a folder of class folders, sorted.
 
-    Images may lie deeper inside a class folder. Hidden files and what is no image are passed over.
+    Images may lie deeper inside a class folder. Hidden files and other files than images are skipped.
 
     Raises:
         InputError: no such folder; no images in it.
@@ -165,7 +165,7 @@ def find_images(folder: Path | str) -> tuple[list[str], list[Path]]:
 
 
 def load_image_folder(folder: Path | str, transform: Transform) -> tuple[Tensor, list[str], list[Path]]:
-    """A folder of class folders -> images uint8 `[N, C, H, W]`, the class name of each, the path of each.
+    """Loads a folder of class folders: images uint8 `[N, C, H, W]`, and the class name and the path of each.
 
     Raises:
         InputError: no such folder; no images in it; a corrupt or truncated image (named).
@@ -175,7 +175,7 @@ def load_image_folder(folder: Path | str, transform: Transform) -> tuple[Tensor,
 
 
 def images_at(place: Path | str) -> list[Path]:
-    """An image file itself, or every image in a folder and below it, sorted, without hidden files.
+    """Returns the image file itself, or all images in a folder and below it, sorted, without hidden files.
 
     Raises:
         InputError: a folder without images.
@@ -190,7 +190,7 @@ def images_at(place: Path | str) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    # By os.walk, on strings: pathlib takes three times as long, and every start of a data set of one's own comes here.
+    # os.walk on strings takes a third of pathlib's time, and a folder data set lists its images at every start.
     found = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if _is_image(name)]
     return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep)) if os.path.isfile(path)]
 
@@ -200,9 +200,9 @@ def _is_image(name: str) -> bool:
 
 
 def from_any(image: Any) -> Tensor:
-    """One example of somebody's Dataset -> a tensor: a Pillow image as `[C, H, W]`, arrays and tensors as they are.
+    """Returns an example of any Dataset as a tensor: a Pillow image as `[C, H, W]`, arrays and tensors as they are.
 
-    A uint8 array `[H, W]` gets a channel; one whose last axis has 1, 3 or 4 entries is taken as `[H, W, C]`.
+    A uint8 array `[H, W]` gets a channel. A uint8 array whose last axis has 1, 3 or 4 entries is taken as `[H, W, C]`.
     """
     if isinstance(image, Tensor):
         return image

@@ -1,4 +1,4 @@
-"""Image files as data sets lay them out on disk: which images there are, in which class, and how to read each."""
+"""Layouts of image files on disk. They list the images of a data set and their classes, and read each image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLDERS = (("train", "meta-train"), ("val", "validation", "valid", "meta-val"), 
 
 
 class Listed(NamedTuple):
-    """Every image of a split: its label and its name, in their order, and what reads it by number."""
+    """The labels and names of a split's images, in order, and a function that reads an image by index."""
 
     labels: list[str]
     names: list[str]
@@ -29,18 +29,18 @@ class Listed(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One split before it is decoded: what messages call it, a hash that changes with its files, and its images."""
+    """One split before decoding: its place for messages, a hash that changes with its files, and its images."""
 
     place: Path
     stamp: str
     listed: Callable[[], Listed]
 
 
-Layout = Callable[[Path], Sequence[Part | None]]  # a folder -> training, validation and test; None for what is missing
+Layout = Callable[[Path], Sequence[Part | None]]  # takes a folder, returns train, validation and test; None if missing
 
 
 def split_folders(base: Path) -> list[Part | None]:
-    """The layout `train/CLASS/IMAGE`, `val` and `test` alike; or of each of these a tar archive, read in place.
+    """Finds the layout `train/CLASS/IMAGE`, with `val` and `test` alike, or a tar archive of each, read in place.
 
     Raises:
         InputError: a class folder without images.
@@ -60,7 +60,7 @@ def _folder_or_archive(base: Path, names: Sequence[str]) -> Part | None:
 
 
 def split_csv(base: Path) -> list[Part | None]:
-    """The layout `images/IMAGE` with `train.csv`, `val.csv` and `test.csv`, whose lines are `filename,label`.
+    """Finds the layout `images/IMAGE` with `train.csv`, `val.csv` and `test.csv`, whose lines are `filename,label`.
 
     Raises:
         InputError: as `read_csv` does.
@@ -71,10 +71,10 @@ def split_csv(base: Path) -> list[Part | None]:
 
 
 def read_csv(file: Path, base: Path) -> tuple[list[str], list[Path]]:
-    """Lines of `path,label` -> labels and paths. A first line that names no file is taken as the header.
+    """Reads labels and paths from lines of `path,label`. A first line that names no file is the header.
 
     Raises:
-        InputError: no such file; a line without two columns; a path that is not there.
+        InputError: no such file; a line without two columns; a path that does not exist.
     """
     if not file.is_file():
         raise InputError(f"There is no file {file}.")
@@ -97,7 +97,7 @@ def read_csv(file: Path, base: Path) -> tuple[list[str], list[Path]]:
 
 
 def class_folders(folder: Path) -> tuple[list[str], list[Path]]:
-    """The class name and the path of every image in a folder of class folders.
+    """Returns the class name and the path of every image in a folder of class folders.
 
     Raises:
         InputError: a class folder without images, or no images at all.
@@ -110,17 +110,17 @@ def class_folders(folder: Path) -> tuple[list[str], list[Path]]:
 
 
 def files(place: Path, labels: Sequence[str], paths: Sequence[Path]) -> Part:
-    """A split in image files."""
+    """Returns the split of these image files."""
     ordered = sorted(zip(labels, map(str, paths), strict=True))
     named = [label for label, _ in ordered]
     names = [path for _, path in ordered]
-    # The labels as well: those of a list can change while the images stay.
+    # The labels belong to the hash, because a CSV file's labels can change without the images.
     stamp = f"{fingerprint(names, place)}-{hashlib.sha256(chr(0).join(named).encode()).hexdigest()}"
     return Part(place, stamp, lambda: Listed(named, names, names.__getitem__))
 
 
 def _in_archive(archive: Path) -> Listed:
-    """The images of a tar archive. Their classes are the folders they lie in.
+    """Lists the images of a tar archive. Their classes are their folders.
 
     Raises:
         InputError: no tar archive; a compressed, damaged or truncated one; no images in it.
@@ -137,7 +137,7 @@ def _in_archive(archive: Path) -> Listed:
         raise InputError(f"{archive} has no images in class folders; its members must be CLASS/IMAGE.jpg.")
     with archive.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # tarfile takes a header that it cannot read, or none at all, for the end; the end is a block of zeros.
+    # tarfile takes an unreadable or missing header for the archive's end. The real end is a block of zeros.
     if content[end : end + tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
         raise InputError(f"{archive} is damaged or cut off at byte {end}; fetch or make it again.")
     members.sort(key=lambda member: member.name.split("/")[-2:])

@@ -1,4 +1,4 @@
-"""Omniglot's files: found as folders or archives in any of the usual places, checked by content, decoded once."""
+"""Loads Omniglot's files: it finds folders or archives in the usual places, checks and decodes them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ DRAWINGS = 20
 FUTURAMA = 26
 DRAWING = re.compile(r"(?:^|/)([^/]+)/(character\d+)/([^./][^/]*\.png)$")
 
-Drawings = dict[str, list[str]]  # "Alphabet/characterNN" -> its files, both sorted
+Drawings = dict[str, list[str]]  # files by "Alphabet/characterNN", both sorted
 
 
 def sources(part: str, root: Path) -> list[Path]:
-    """The folders and archives under `root` that may hold that part of Omniglot and exist."""
+    """Returns the existing folders and archives under `root` that may hold this part of Omniglot."""
     places = [folder / name for folder in (root / "omniglot-py", root) for name in (part, f"{part}.zip")]
     return [place for place in places if place.exists()]
 
@@ -42,18 +42,18 @@ def sources(part: str, root: Path) -> list[Path]:
 def load(
     part: str, root: str | Path | None, transform: Transform, download: bool, alphabet: str | None = None
 ) -> Named:
-    """One part of Omniglot, or one alphabet of it.
+    """Loads one part of Omniglot, or one alphabet of it.
 
     Args:
         part: `"images_background"` or `"images_evaluation"`.
         root: see `find_root`.
-        download: fetch the part where it is not there.
+        download: download the part if it is missing.
 
     Returns:
         uint8 `[characters * 20, 1, H, W]`, character by character, and the characters' names.
 
     Raises:
-        InputError: nothing there and nothing to be fetched; characters or drawings missing; a damaged file.
+        InputError: missing files that cannot be downloaded; missing characters or drawings; a damaged file.
     """
     folder = find_root(root)
     if not sources(part, folder):
@@ -70,13 +70,13 @@ def load(
 
 
 def fetch(part: str, folder: Path) -> None:
-    """Download one part with torchvision (progress bar, checksum) into `folder/omniglot-py`.
+    """Downloads one part with torchvision (progress bar, checksum) into `folder/omniglot-py`.
 
     Raises:
-        InputError: it cannot be fetched; nothing is left of it then.
+        InputError: the download failed; its files are removed.
     """
     datasets = compat.torchvision().datasets
-    # Its bar does not ask whether there is a terminal.
+    # torchvision shows its bar even without a terminal.
     seen = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
     try:
         with _undone_on_failure(part, folder), seen:
@@ -88,14 +88,14 @@ def fetch(part: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _undone_on_failure(part: str, folder: Path) -> Iterator[None]:
-    """Remove what a download that fails or is interrupted began: a part of the archive would be taken for all of it."""
+    """Removes the files of a failed or interrupted download, which would pass for a whole archive."""
     base = folder / "omniglot-py"
     made = [place for place in (base / part, base / f"{part}.zip", base, folder, *folder.parents) if not place.exists()]
     try:
         yield
     except BaseException:
         for place in made:
-            with contextlib.suppress(OSError):  # what is not there, and folders that hold something else by now
+            with contextlib.suppress(OSError):  # missing files, and folders with other files
                 if place.name == part:
                     shutil.rmtree(place)
                 elif place.is_dir():
@@ -114,13 +114,13 @@ def _absent(part: str, folder: Path, why: str) -> str:
 
 
 class _Incomplete(Exception):
-    """What is missing from a source, as a sentence."""
+    """A source is incomplete; the message says what is missing."""
 
 
 def _from_source(source: Path, part: str, transform: Transform, alphabet: str | None) -> Named:
-    """The drawings of a folder or an archive, from the cache where they are in it.
+    """Returns the drawings of a folder or an archive, from the cache if they are there.
 
-    An archive is listed only when it is decoded: that takes longer than all else at a start.
+    An archive is listed only for decoding, because listing takes longer than all else at a start.
 
     Raises:
         _Incomplete: characters or drawings are missing.
@@ -145,7 +145,7 @@ def _from_source(source: Path, part: str, transform: Transform, alphabet: str | 
 
 
 def _complete(part: str, source: Path, files: list[str], alphabet: str | None) -> Drawings:
-    """Drawings by character, by the names of the source's files; `_Incomplete` where some are missing."""
+    """Returns a source's drawings by character. Raises `_Incomplete` if some are missing."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for file in sorted(files):
         match = DRAWING.search(file)
@@ -163,7 +163,7 @@ def _files(drawings: Drawings) -> list[str]:
 
 
 def _incomplete(part: str, source: Path, drawings: Drawings, alphabet: str | None) -> str:
-    """What is missing, as a sentence; nothing where all is there."""
+    """Returns a sentence about what is missing, or "" if nothing is."""
     expected = CHARACTERS[part] if alphabet is None else FUTURAMA
     if len(drawings) != expected:
         gaps = ", ".join(_gaps(drawings)[:3])
@@ -176,7 +176,7 @@ def _incomplete(part: str, source: Path, drawings: Drawings, alphabet: str | Non
 
 
 def _gaps(drawings: Drawings) -> list[str]:
-    """Characters left out in the numbering of an alphabet, which starts at 1."""
+    """Returns the characters that are missing in an alphabet's numbering, which starts at 1."""
     last: dict[str, int] = {}
     for character in drawings:
         alphabet, number = character.rsplit("/character", 1)
@@ -187,7 +187,7 @@ def _gaps(drawings: Drawings) -> list[str]:
 
 def _opened(source: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(io.BytesIO(source.read_bytes()))  # processes that share an open file lose their place
+        return zipfile.ZipFile(io.BytesIO(source.read_bytes()))  # forked processes share an open file's position
     except zipfile.BadZipFile as error:
         raise InputError(f"{source} is no zip archive ({first_line(error)}); remove it and fetch it again.") from None
 

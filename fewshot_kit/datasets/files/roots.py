@@ -1,4 +1,4 @@
-"""Where data sets and caches are looked for."""
+"""The folders of data sets and caches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def find_root(root: str | Path | None = None) -> Path:
-    """The folder of data sets: `root`, else `$FEWSHOT_KIT_DATA`, else the user's data folder. It need not exist."""
+    """Returns `root`, else `$FEWSHOT_KIT_DATA`, else the user's data folder. It need not exist."""
     chosen = root or os.environ.get("FEWSHOT_KIT_DATA")
     if not chosen:
         from platformdirs import user_data_dir
@@ -17,7 +17,7 @@ def find_root(root: str | Path | None = None) -> Path:
 
 
 def find_cache() -> Path:
-    """The folder for what is computed once: `$FEWSHOT_KIT_CACHE`, else the user's cache folder. It need not exist."""
+    """Returns the cache folder: `$FEWSHOT_KIT_CACHE`, else the user's cache folder. It need not exist."""
     chosen = os.environ.get("FEWSHOT_KIT_CACHE")
     if not chosen:
         from platformdirs import user_cache_dir
