@@ -14,6 +14,7 @@ from types import ModuleType
 
 import torch
 
+LIBRARIES = ("_C_stable", "_C")  # torchvision's compiled operators
 _lock = threading.RLock()  # an import swaps warnings and stderr, which all threads share
 
 
@@ -26,11 +27,13 @@ def load_torchvision_operators() -> str | None:
     package = importlib.util.find_spec("torchvision")
     if package is None:
         return "torchvision is not installed"
-    compiled = importlib.machinery.PathFinder.find_spec("_C", package.submodule_search_locations)
-    if compiled is None or compiled.origin is None:
+    # "_C" until torchvision 0.28. To declare by hand what the library of a later one registers ends the process.
+    found = (importlib.machinery.PathFinder.find_spec(name, package.submodule_search_locations) for name in LIBRARIES)
+    origin = next((one.origin for one in found if one is not None), None)
+    if origin is None:
         return "this build of torchvision has none"
     try:
-        torch.ops.load_library(compiled.origin)
+        torch.ops.load_library(origin)
     except (ImportError, OSError) as error:  # torchvision also treats these as a missing library
         return str(error.__cause__ or error)
     return None
