@@ -155,7 +155,7 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
 
     @property
     def policy(self) -> Policy:
-        """Returns how batch norm runs: support sets, and in training all passes, use statistics of their own batch."""
+        """Returns how batch norm runs: by stored statistics only for queries of new tasks; training moves them."""
         found = super().policy
         if not self.training:
             return replace(found, support="batch")

@@ -1,4 +1,4 @@
-"""The base of the algorithms that train a classifier of all training classes and solve new tasks by a head on features."""
+"""The base of the algorithms that train a classifier of all training classes; a head on features solves new tasks."""
 
 from __future__ import annotations
 
