@@ -20,7 +20,9 @@ LEARN2LEARN = {1: ["mc"], 2: ["mc_in", "mc_out"], 4: ["mc_in", "mc_out", "mc_f"]
 
 @register("meta_curvature")
 class MetaCurvature(HeadRate):
-    """MAML whose inner gradient G of each layer is transformed by learned matrices, one along each of its dimensions:
+    """MAML with learned matrices that transform each layer's inner gradient, one along each of its dimensions.
+
+    A gradient G becomes MC(G), and the inner step follows it:
 
         MC(G) = G x_3 M_f x_2 M_i x_1 M_o,    theta' = theta - lr MC(G)
 
