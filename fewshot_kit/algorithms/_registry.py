@@ -1,4 +1,4 @@
-"""The algorithms' registry; its methods are handed on by the sub-package."""
+"""The algorithms' registry; the sub-package exports its methods."""
 
 from ..registry import Registry
 

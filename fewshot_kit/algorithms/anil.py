@@ -1,5 +1,5 @@
 """Raghu, Raghu, Bengio and Vinyals, "Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness
-of MAML", ICLR 2020. The head in closed form: Bertinetto, Henriques, Torr and Vedaldi, ICLR 2019."""
+of MAML", ICLR 2020. The head in closed form is from Bertinetto, Henriques, Torr and Vedaldi, ICLR 2019."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .r2d2 import ridge
 class ANIL(SplitAtHead):
     """MAML whose inner loop adapts the head only ("almost no inner loop"). The outer loop trains everything.
 
-    The features of the support set are computed once, not once a step (so dropout inside the body is drawn once).
-    `GradientBased` describes the other options. `clone()` is a body-freezing learner on higher.
+    The features of the support set are computed once for all steps, so dropout inside the body is drawn once.
+    `GradientBased` describes the other options. `clone()` returns a learner on higher that freezes the body.
 
-    With `closed_form=True` the inner loop does not descend (`lr` and `steps` have no part in it): the adapted head is
-    the ridge regression that stays closest to the learned one, W = argmin |X W - Y|^2 + penalty |W - W0|^2. The
-    penalty is learned, and the height of the one-hot targets Y. R2-D2 is this with W0 = 0.
+    With `closed_form=True` there are no gradient steps, and `lr` and `steps` are not used. The adapted head is a ridge
+    regression that stays close to the learned head W0: W = argmin |X W - Y|^2 + penalty |W - W0|^2. The penalty and the
+    height of the one-hot targets Y are learned. R2-D2 is the case W0 = 0.
 
     Args:
-        closed_form: solve for the head in place of descending.
-        penalty: where the ridge penalty starts; it is learned as its logarithm.
+        closed_form: solve for the head instead of descending.
+        penalty: initial value of the ridge penalty, whose logarithm is learned.
     """
 
     fixed = frozenset({"closed_form", "penalty"})
@@ -64,11 +64,11 @@ class ANIL(SplitAtHead):
             self.height = nn.Parameter(head.weight.new_tensor(10.0))
 
     def adapts(self) -> set[str]:
-        """The head's parameters."""
+        """Returns the names of the head's parameters."""
         return self.head_parameters()
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
-        """The loss as a function of the head alone, where the model ends with its head; of the model, where not."""
+        """Returns the loss as a function of the head alone, or of the model if the model does not end with its head."""
         inside = self.head + "."
         if not all(name.startswith(inside) for name in self.adapts()):  # a weight that the body uses too
             return super().support_loss(x, y, order)
@@ -84,7 +84,7 @@ class ANIL(SplitAtHead):
         return loss
 
     def _features(self, x: Tensor, order: int) -> Tensor | None:
-        """What enters the head, where the model ends with it."""
+        """Returns the input of the head; None if the model does not end with its head."""
         with torch.set_grad_enabled(order == 2):
             return head_call(self.model, self.head, lambda: self.run({}, dict(self.model.named_buffers()), x)[0])
 
@@ -102,7 +102,7 @@ class ANIL(SplitAtHead):
         if weight not in parameters:
             raise InputError(f"The weight of '{self.head}' is frozen or tied; a head in closed form must be free.")
         moved, start = dict(parameters), parameters[weight]
-        if bias in parameters:  # one more feature, which is always 1
+        if bias in parameters:  # the bias is the weight of one more feature, which is always 1
             features = F.pad(features, (0, 1), value=1.0)
             start = torch.cat([start, parameters[bias][:, None]], 1)
         targets = (
@@ -114,7 +114,7 @@ class ANIL(SplitAtHead):
         return [(moved | {weight: solved}, buffers)]
 
     def clone(self) -> FrozenLearner:
-        """A learner on higher that freezes the body, with `adapt(loss)` and `forward`."""
+        """Returns a learner on higher, with `adapt(loss)` and `forward`, that freezes the body."""
         if self._closed_form:
             raise InputError("A head in closed form does not follow a loss; use adapt(x, y) and predict(state, x).")
         return super().clone()

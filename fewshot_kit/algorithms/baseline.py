@@ -15,16 +15,17 @@ from .logistic import Logistic
 
 @register("baseline")
 class Baseline(LearnsClasses, Logistic):
-    """A network that learns all training classes by one linear layer; new tasks by logistic regression on its features.
+    """A linear classifier of all training classes trains the network; logistic regression solves new tasks.
 
-    The paper fits a linear layer to a support set by 100 steps of descent; here it is solved for, its penalty found by
-    folds. `LearnsClasses` describes the options of training, `Logistic` those of new tasks.
+    The paper fits a linear layer to a support set by 100 gradient steps. Here it is logistic regression, which is
+    solved for, and cross-validation chooses its penalty. `LearnsClasses` describes the options of training, `Logistic`
+    those of new tasks.
     """
 
 
 @register("baseline_plus_plus")
 class BaselinePlusPlus(LearnsClasses, Cosine):
-    """Baseline++: all scores are cosine similarities, of the training classes and of a new task's alike.
+    """Baseline++: the scores of training classes and of new tasks are cosine similarities.
 
     `LearnsClasses` describes the options of training, `Cosine` those of new tasks.
     """

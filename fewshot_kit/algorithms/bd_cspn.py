@@ -14,15 +14,16 @@ from .bases.transductive_head import TransductiveHead, weighted_means
 
 
 def rectified(fitted: dict[str, Tensor], queries: Tensor, epsilon: float, shift: bool) -> Tensor:
-    """The support set's class means, moved towards the queries that look most like them.
+    """Returns the support set's class means, moved towards the queries that are most similar to them.
 
-    Queries are shifted by the difference of the two sets' means (the paper's cross-class bias), take the class of
-    the nearest class mean as a pseudo-label, and join the support set there (its intra-class bias): each example with
-    the weight exp(epsilon cosine similarity).
+    The queries are first shifted by the difference of the two sets' means (the paper's cross-class bias). Each query
+    then takes the class of the nearest class mean as a pseudo-label. The new class means are over support set and
+    queries (the paper's intra-class bias), where each example has the weight exp(epsilon cosine similarity).
 
     Args:
-        fitted: what `TransductiveHead.fit` gave.
+        fitted: result of `TransductiveHead.fit`.
         queries: normalised embeddings `[Q, D]`.
+        epsilon, shift: as in `BDCSPN`.
 
     Returns:
         Class means `[classes, D]`.
@@ -40,22 +41,22 @@ def rectified(fitted: dict[str, Tensor], queries: Tensor, epsilon: float, shift:
 
 @register("bd_cspn")
 class BDCSPN(TransductiveHead):
-    """BD-CSPN looks at all queries of a task together: class means take in the queries nearest to them.
+    """BD-CSPN looks at all queries of a task together: each query moves the class mean nearest to it.
 
-    Unbalanced queries can hurt: the shift supposes as many queries of each class. On EfficientNet-lite0's features of
-    mini-ImageNet (5-way, 600 episodes, 1 / 5 shots) it has 88.9 / 95.1 % with balanced queries, and 85.8 / 93.4 with
-    proportions drawn from Dirichlet(2), at 5 shots below `simple_shot` (81.1 / 94.0, and 80.9 / 94.0). `shift=False`
-    has 87.2 / 94.7, and 85.9 / 94.5.
+    Unbalanced queries can hurt, since the shift assumes equally many queries of each class. On EfficientNet-lite0's
+    features of mini-ImageNet (5-way, 600 episodes, 1 / 5 shots) it reaches 88.9 / 95.1 % with balanced queries, and
+    85.8 / 93.4 with proportions drawn from Dirichlet(2), which at 5 shots is below `simple_shot` (81.1 / 94.0, and
+    80.9 / 94.0). `shift=False` reaches 87.2 / 94.7, and 85.9 / 94.5.
 
-    Fewer queries than classes are not shifted, and a single query is decided as by the class means. The scores are
-    `scale` times the cosine similarities with the rectified class means; every query takes part, where the paper takes
-    the most confident ones. `FeatureHead` describes the other options.
+    The queries are not shifted if there are fewer of them than classes; a single query goes to the nearest class mean.
+    The scores are `scale` times the cosine similarities with the new class means. All queries take part; the paper
+    takes only the most confident ones. `FeatureHead` describes the other options.
 
     Args:
-        epsilon: how much more an example counts that is more like its class mean; the paper's is 10, which hardly moves
-            one-shot means on L2-normalised features.
+        epsilon: how much the weight of an example grows with its similarity to its class mean. The paper's value is 10,
+            which hardly moves one-shot means on L2-normalised features.
         shift: shift the queries by the difference of the two sets' means.
-        scale: factor of the cosine similarities; no decision depends on it.
+        scale: factor of the cosine similarities; it changes no decision.
     """
 
     def __init__(

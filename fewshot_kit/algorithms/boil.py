@@ -15,26 +15,27 @@ from ._registry import register
 from .bases.split_at_head import SplitAtHead
 from .bases.task_classes import class_count
 
-EXAMPLES = 1000  # of the training split, that a neutral head is silent on
+EXAMPLES = 1000  # number of training examples that make a head neutral
 
 
 @register("boil")
 class BOIL(SplitAtHead):
-    """MAML with the head left alone in the inner loop (its rate is 0): the body adapts. The outer loop trains both.
+    """MAML whose inner loop adapts the body only: the head's rate is 0. The outer loop trains everything.
 
-    `GradientBased` describes the other options. `clone()` is a head-freezing learner on higher.
+    `GradientBased` describes the other options. `clone()` returns a learner on higher that freezes the head.
 
     Args:
-        neutral_head: before training, take out of the head's weights what they say of the training images' features.
-            A head that was drawn at random prefers some class for every image; what a trained body's features are
-            then has to be undone in every task before anything is learned. So its scores are the same for all
-            classes at first, and the body moves its features along directions that are still free.
+        neutral_head: before training, project the head's weights so that they score the training images' features the
+            same for all classes. A random head prefers some class for every image, and the body of a trained network
+            would first have to undo this in every task. With a neutral head, the body moves its features along
+            directions that are still free.
         all_shifts: adapt once for every cyclic shift of a task's class numbers, and score by the mean probability. The
-            rows of the head stay as they are, so that a class is learned better by one row than by another; here each
-            has every row once. The state is then `{"shifted": [one for each class]}`, and takes as many times as long.
+            head does not adapt, so some of its rows learn a class better than others; this option gives each class
+            every row once. The state is then `{"shifted": [one state for each shift]}`, and the time grows by the
+            number of classes.
 
     Raises:
-        InputError: as `GradientBased`; a neutral head that is not linear or does not end the model.
+        InputError: as `GradientBased`; a neutral head is asked for, and the head is not linear or not the model's end.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class BOIL(SplitAtHead):
         super().__init__(model, lr, first_order, **options)
 
     def adapts(self) -> set[str]:
-        """Every parameter outside the head."""
+        """Returns the names of all parameters outside the head."""
         return super().adapts() - self.head_parameters()
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class BOIL(SplitAtHead):
         return {"shifted": [super(BOIL, self).adapt(x, (y + shift) % classes) for shift in range(classes)]}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
-        """Query set `[Q, ...]` -> scores `[Q, classes]`; with `all_shifts`, logarithms of the mean probability."""
+        """Query set `[Q, ...]` -> scores `[Q, classes]`; with `all_shifts`, logarithms of mean probabilities."""
         if "shifted" not in state:
             return super().predict(state, x)
         classes = len(state["shifted"])
@@ -75,13 +76,13 @@ class BOIL(SplitAtHead):
         return torch.stack(found).logsumexp(0) - math.log(classes)
 
     def check_clonable(self) -> None:
-        """Raises `InputError` where one learner would do something else."""
+        """Raises `InputError` if a single learner would not do the same."""
         super().check_clonable()
         if self.all_shifts:
             raise InputError("A clone is one learner, and all_shifts=True takes one for each class; use adapt(x, y).")
 
     def begin(self, split: Any, iterations: int) -> None:
-        """Make the head neutral, where that is asked for."""
+        """Makes the head neutral, if `neutral_head` asks for it."""
         if not self.neutral_head:
             return
         head = self.model.get_submodule(self.head)
@@ -95,8 +96,9 @@ class BOIL(SplitAtHead):
                     f"'{self.head}' of {type(self.model).__name__} is not linear or does not end it, as "
                     "neutral_head=True needs; name another by head=, or leave neutral_head out."
                 )
-            # W - W P with P the projection on the features' span, by the matrix of their products: with far more
-            # features than images, that is the small one. A thousandth of a percent keeps it invertible.
+            # The new weights are W - W P, where P projects on the span of the features. With far more features than
+            # images, the matrix of the images' inner products is the small one. Adding 1e-5 of its mean diagonal to the
+            # diagonal keeps it invertible.
             products = (features @ features.T).double()
             products += 1e-5 * products.diagonal().mean() * torch.eye(len(x), dtype=products.dtype, device=x.device)
             said = torch.linalg.solve(products, (features @ head.weight.T).double()).to(features.dtype)

@@ -17,13 +17,13 @@ from .bases.inner_loop import Tensors, leaf
 
 @register("cavia")
 class CAVIA(GradientBased):
-    """The network stays as it is; the inner loop adapts a few context parameters only, which modulate one layer (FiLM).
+    """The inner loop adapts only a few context parameters, which modulate one layer of the network (FiLM).
 
-    The context starts from 0 in every task; a learned linear map makes a scale and a shift for each channel of it.
+    The context starts from 0 in every task. A learned linear map turns it into a scale and a shift for each channel.
     `GradientBased` describes the other options.
 
     Args:
-        context: how many context parameters.
+        context: number of context parameters.
         film: name of the layer whose output is modulated; by default the last one with channels before the head.
     """
 
@@ -46,11 +46,11 @@ class CAVIA(GradientBased):
         self.modulation = nn.Linear(context, 2 * channels, **place_of(model))
 
     def adapts(self) -> set[str]:
-        """None of the model's parameters."""
+        """Returns the empty set: none of the model's parameters adapts."""
         return set()
 
     def initial(self) -> Tensors:
-        """The context, all 0."""
+        """Returns the context, all 0."""
         weight = self.modulation.weight
         return {"context": leaf(torch.zeros(weight.shape[1], device=weight.device, dtype=weight.dtype))}
 

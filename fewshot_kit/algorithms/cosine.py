@@ -17,16 +17,16 @@ from .bases.task_classes import members
 
 @register("cosine")
 class Cosine(FeatureHead):
-    """A weight vector for each class, trained on the support set: the cosine classifier of Baseline++.
+    """The cosine classifier of Baseline++, which trains one weight vector for each class on the support set.
 
-    The scores are `scale` times the cosine similarities of an embedding with the weight vectors, which start from the
-    class means and take `steps` of gradient descent on the cross-entropy of the support set, where the paper
-    starts them at random. `FeatureHead` describes the other options.
+    The scores are `scale` times the cosine similarities of an embedding with the weight vectors. The weight vectors
+    start from the class means (in the paper at random), and take `steps` of gradient descent on the cross-entropy of
+    the support set. `FeatureHead` describes the other options.
 
     Args:
         scale: factor of the cosine similarities, which lie between -1 and 1.
-        lr: rate of the descent.
-        steps: of the descent.
+        lr: learning rate of the descent.
+        steps: number of steps.
     """
 
     lr: float

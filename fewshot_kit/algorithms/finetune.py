@@ -1,7 +1,7 @@
-"""Plain training of a copy on the support set: the baseline that every meta-learner has to beat.
+"""Fine-tuning on the support set, the baseline that every meta-learner has to beat.
 
-As the pre-trained baseline of Finn, Abbeel and Levine (2017, section 5.1), meta-training fits one shared
-model to all tasks at once, without adaptation.
+Meta-training fits one shared model to all tasks at once, without adaptation, as the pre-trained baseline of Finn,
+Abbeel and Levine (2017, section 5.1) does.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .bases.inner_loop import Rule, adam
 class Finetune(GradientBased):
     """Adam on the support set for `steps` full-batch steps. `GradientBased` describes the other options.
 
-    Nothing is meta-learned: `loss` is that of the shared, unadapted model on the whole episode. Where every
-    episode numbers its classes anew there is nothing to share, and the model stays near its initialisation.
+    Nothing is meta-learned: `loss` is the loss of the shared, unadapted model on the whole episode. If every episode
+    numbers its classes anew, the tasks share nothing, and the model stays near its initialisation.
     """
 
     takes_rules = False
@@ -32,11 +32,11 @@ class Finetune(GradientBased):
         super().__init__(model, lr, first_order=True, steps=steps, **options)
 
     def rule(self) -> Rule:
-        """Adam at the rate `lr`."""
+        """Returns Adam at the rate `lr`."""
         return adam(self.lr)
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """The shared model's loss on support and query, and its query scores `[Q, classes]`."""
+        """Returns the shared model's loss on support set and queries, and its query scores `[Q, classes]`."""
         x = torch.cat([episode.support_x, episode.query_x])
         y = torch.cat([episode.support_y, episode.query_y])
         buffers = dict(self.model.named_buffers())

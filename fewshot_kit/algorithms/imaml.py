@@ -21,19 +21,19 @@ from .bases.inner_loop import Tensors, inner_loop
 
 @register("imaml")
 class IMAML(HeadRate):
-    """MAML by the implicit function theorem: the meta-gradient depends on where the inner loop ends, not on its path.
+    """MAML by the implicit function theorem: the meta-gradient depends on the inner loop's end alone, not on its path.
 
     The inner loop descends the support loss plus `penalty` / 2 times the squared distance to the initialisation
-    (equation 3). The meta-gradient solves (I + H / (penalty + damping)) v = g, with H the support loss's Hessian and g
-    the query loss's slope there, by conjugate gradient (algorithm 2): memory does not grow with `steps`. Without
-    damping it is the exact one of lemma 1, by which conv4 had not learned Omniglot after 220 meta-updates. The paper's
-    released code solves (2 I + H / (penalty + 10)) v = g, in direction the same as 22 here. `HeadRate` and
-    `GradientBased` describe the other options.
+    (equation 3). The meta-gradient v solves (I + H / (penalty + damping)) v = g by conjugate gradient (algorithm 2). H
+    is the Hessian of the support loss and g the gradient of the query loss, both at the adapted parameters. Memory does
+    not grow with `steps`. Without damping, v is the exact meta-gradient of lemma 1, with which conv4 had not learned
+    Omniglot after 220 meta-updates. The paper's released code solves (2 I + H / (penalty + 10)) v = g, which gives the
+    same direction as damping 22 at the default penalty of 2. `HeadRate` and `GradientBased` describe the other options.
 
     Args:
         penalty: the paper's lambda.
-        cg_steps: steps of conjugate gradient.
-        damping: what is added to `penalty` in the solver.
+        cg_steps: number of steps of conjugate gradient.
+        damping: a number added to `penalty` in the solver.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class IMAML(HeadRate):
     def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
-        """By the support loss with the proximal term."""
+        """Runs the inner loop on the support loss plus the proximal term."""
         plain, start = self.support_loss(x, y, order), {name: p.detach() for name, p in parameters.items()}
 
         def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
@@ -72,7 +72,7 @@ class IMAML(HeadRate):
         return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """The query loss, with the implicit gradient as its slope, and the query scores `[Q, classes]`."""
+        """Returns the query loss, whose gradient is the implicit one, and the query scores `[Q, classes]`."""
         with torch.no_grad():
             state = self.adapt(episode.support_x, episode.support_y)
         there: Tensors = state["parameters"]
@@ -89,12 +89,12 @@ class IMAML(HeadRate):
             curvature = torch.func.vjp(slope, there)[1]
             solved = self._solved(slopes, lambda direction: curvature(direction)[0])
             start = self.start(episode.support_x, episode.support_y, state["buffers"], 2)
-        # Its value is the query loss; its slope at the initialisation is the solution.
+        # The result has the value of the query loss, and its gradient at the initialisation is the solution.
         towards = [(solved[name].detach() * (p - p.detach())).sum() for name, p in start.items()]
         return value.detach() + torch.stack(towards).sum(), scores.detach()
 
     def _solved(self, slopes: Tensors, curvature: Callable[[Tensors], Tensors]) -> Tensors:
-        """v with (I + H / (penalty + damping)) v = slopes, by conjugate gradient."""
+        """Solves (I + H / (penalty + damping)) v = slopes for v by conjugate gradient."""
         solution = {name: torch.zeros_like(slope) for name, slope in slopes.items()}
         residual = direction = slopes
         size = _dot(residual, residual)
@@ -107,7 +107,7 @@ class IMAML(HeadRate):
         return solution
 
 
-TINY = 1e-30  # what is divided by is 0 where the solution is exact
+TINY = 1e-30  # avoids a division by 0 once the solution is exact
 
 
 def _dot(one: Tensors, other: Tensors) -> Tensor:

@@ -13,25 +13,26 @@ from ._registry import register
 from .bases.transductive_head import TransductiveHead, squared_distances
 from .bd_cspn import rectified
 
-STEPS = 20  # of the bound's descent, as in the authors' code
+STEPS = 20  # steps that lower the bound, as in the authors' code
 
 
 @register("laplacian_shot")
 class LaplacianShot(TransductiveHead):
-    """LaplacianShot looks at all queries of a task together: a query goes where it and its nearest neighbours belong.
+    """LaplacianShot looks at all queries of a task together: neighbouring queries tend to get the same class.
 
-    The class means are BD-CSPN's. The assignments Y minimise, by descent of a bound (algorithm 1), the distances of
-    queries to their class means and the disagreement of neighbours: Y <- softmax(-scale distances + laplacian W Y),
-    where row q of W marks the neighbours of query q. A single query has none, and is decided as by the class means. The
-    scores are the logarithms of Y, up to a constant for each query. `FeatureHead` describes the other options.
+    The class means are those of BD-CSPN. The assignments Y minimise the distances of queries to their class means plus
+    the disagreement of neighbours. Each step lowers a bound of this (algorithm 1):
+    Y <- softmax(-scale distances + laplacian W Y), where row q of W marks the neighbours of query q. A single query has
+    no neighbours and goes to the nearest class mean. The scores are the logarithms of Y, up to a constant for each
+    query. `FeatureHead` describes the other options.
 
     Unbalanced queries hardly hurt: on EfficientNet-lite0's features of mini-ImageNet (5-way, 600 episodes, 1 / 5 shots)
-    it has 90.8 / 95.2 % with balanced ones, and 89.2 / 95.1 with proportions drawn from Dirichlet(2).
+    it reaches 90.8 / 95.2 % with balanced queries, and 89.2 / 95.1 with proportions drawn from Dirichlet(2).
 
     Args:
-        neighbours: nearest queries that each is compared with; the others, where there are fewer.
+        neighbours: number of nearest queries that each query is compared with; all others if there are fewer.
         laplacian: weight of the neighbours' assignments (lambda).
-        scale: factor of the squared distances, which lie between 0 and 4; the paper has 1.
+        scale: factor of the squared distances, which lie between 0 and 4; 1 in the paper.
         epsilon, shift: as in `BDCSPN`.
     """
 
@@ -67,7 +68,7 @@ class LaplacianShot(TransductiveHead):
 
 
 def affinities(features: Tensor, neighbours: int) -> Tensor:
-    """Row q of `[Q, Q]` is 1 at the nearest other rows of the features `[Q, D]`, of length 1, and 0 elsewhere."""
+    """Features of length 1 `[Q, D]` -> `[Q, Q]`, where row q is 1 at the nearest neighbours of q and 0 elsewhere."""
     oneself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     similarities = (features @ features.T).masked_fill(oneself, -math.inf)
     nearest = similarities.topk(max(0, min(neighbours, len(features) - 1))).indices

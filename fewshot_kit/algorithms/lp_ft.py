@@ -19,15 +19,15 @@ from .ridge import Ridge
 
 @register("lp_ft")
 class LPFT(Finetune):
-    """Linear probing, then fine-tuning: a new head is solved for on frozen features, then everything is tuned from it.
+    """Linear probing, then fine-tuning: ridge regression gives a new head, then Adam tunes all parameters.
 
-    The head of the model, made for other classes, is replaced by ridge regression on the support set's features, so
-    that the first steps do not tear the features to fit a random head. It has as many outputs as the task has classes.
-    With `steps=0` it is linear probing. Float targets keep the model's own head. `GradientBased` describes the other
+    The model's own head was made for other classes. Ridge regression on the support set's features replaces it, so
+    that the first steps do not distort the features to fit a random head. The new head has one output for each class of
+    the task. `steps=0` is linear probing. Float targets keep the model's own head. `GradientBased` describes the other
     options.
 
     Raises:
-        InputError: the model has no linear head, does not end with it, or its weight is frozen or tied.
+        InputError: the model has no linear head or does not end with it, or the head's weight is frozen or tied.
     """
 
     keeps_head = False
@@ -63,7 +63,7 @@ class LPFT(Finetune):
                     "the model, and be neither frozen nor tied; name another by head=, or take algorithm='finetune'."
                 )
             fitted = Ridge(nn.Identity()).fit(F.normalize(features, dim=-1), y)
-            # The head sees features of their own lengths, which differ little from their mean.
+            # Ridge regression saw features of length 1. The head sees their own lengths, which are all near the mean.
             solved = {weight: (fitted["weights"].mT / features.norm(dim=-1).mean()).contiguous()}
             if bias in parameters:
                 solved[bias] = fitted["bias"]

@@ -13,14 +13,14 @@ from .bases.head_rate import HeadRate
 
 @register("maml")
 class MAML(HeadRate):
-    """An initialisation from which a few gradient steps solve a new task. Every parameter adapts.
+    """Learns an initialisation from which a few gradient steps solve a new task. Every parameter adapts.
 
-    Takes learn2learn's arguments, `MAML(model, lr, first_order=False, allow_unused=True, allow_nograd=True)`, and gives
-    its learner. `HeadRate` and `GradientBased` describe the other options.
+    It takes learn2learn's arguments, `MAML(model, lr, first_order=False, allow_unused=True, allow_nograd=True)`, and
+    `clone()` returns learn2learn's learner. `HeadRate` and `GradientBased` describe the other options.
 
     Args:
-        allow_unused, allow_nograd: for `clone()` alone: whether its learner leaves unused and frozen parameters as they
-            are, or refuses them as learn2learn does by default. `adapt(x, y)` and the engines always leave them.
+        allow_unused, allow_nograd: options of `clone()` alone. True leaves unused and frozen parameters as they are,
+            False refuses them (learn2learn's default). `adapt(x, y)` and the engines always leave them as they are.
     """
 
     not_options = frozenset({"allow_unused", "allow_nograd"})
@@ -40,9 +40,9 @@ class MAML(HeadRate):
     def clone(
         self, first_order: bool | None = None, allow_unused: bool | None = None, allow_nograd: bool | None = None
     ) -> Any:
-        """learn2learn's own `MAML` clone: `adapt(loss)` and `forward`; back-propagation reaches this model.
+        """Returns learn2learn's own `MAML` clone, with `adapt(loss)` and `forward`; gradients reach this model.
 
-        None is what this object was made with.
+        None for an argument stands for the value that this object was made with.
         """
         self.check_clonable()
         wrapper = compat.learn2learn().algorithms.MAML
@@ -52,7 +52,7 @@ class MAML(HeadRate):
 
 @register("fomaml")
 class FOMAML(MAML):
-    """First-order MAML: the same loop, without the derivative of the inner gradients (section 5.2)."""
+    """First-order MAML: MAML without the derivative of the inner gradients (section 5.2)."""
 
     def __init__(self, model: nn.Module, lr: float = 0.5, **options: Any) -> None:
         super().__init__(model, lr, first_order=True, **options)

@@ -19,39 +19,41 @@ from .bases.head_rate import HeadRate
 from .bases.inner_loop import Loss, Tensors, inner_loop, sgd
 from .bases.learned_rate import LearnedRate
 
-FLOOR = 0.03  # of a uniform weight: what an earlier step's loss keeps until the annealing is over
+FLOOR = 0.03  # share of a uniform weight that an earlier step's loss keeps until the annealing is over
 
 
 @register("maml_plus_plus")
 class MAMLPlusPlus(LearnedRate, HeadRate):
-    """MAML++: learned rates and batch norms for every inner step, and at first a loss that counts every step.
+    """MAML++ learns rates and a batch norm for every inner step, and early in training its loss counts every step.
 
-    Rates: one for each step and parameter tensor, `rates` `[steps, tensors]` (LSLR). Batch norm: a weight and a bias
-    for each step, which the inner loop leaves alone (BNWB), and running statistics for each step (BNRS). The model's
-    own are the first step's; `rows` and the buffers `stored_*` hold those of the later ones. The support set before an
-    update and the queries after it see the same. Loss: a weighted sum of the query losses after each step (MSL,
-    equation 3), with weights that `anneal` moves to the last one.
+    - Rates (LSLR): one for each step and parameter tensor, `rates` `[steps, tensors]`.
+    - Batch norm: each step has its own weight and bias, which the inner loop does not adapt (BNWB), and its own running
+      statistics (BNRS). The first step uses the model's own; `rows` and the buffers `stored_*` hold those of the later
+      steps. The support set before an update and the queries after it use the batch norm of the same step.
+    - Loss (MSL, equation 3): a weighted sum of the query losses after each step. `anneal` moves the weights to the last
+      step.
 
-    As many steps have rates and a batch norm of their own as there were `steps` at creation. Where `steps` is raised
-    later, as in `algorithm.steps = 10`, those beyond use the last one's.
+    The number of steps with rates and a batch norm of their own is that of `steps` at creation. If `steps` is raised
+    later, as in `algorithm.steps = 10`, the further steps use those of the last one.
 
-    In training mode every pass that is normalised by its own batch moves the running statistics of its step, at the
-    layer's momentum. The released code reads them nowhere, which is `transductive`. With `batch_norm="running"` the
-    queries of a new task are normalised by those of the last step, and so each by itself; its support set, like all of
-    training, goes by its own batch, since rates learned that way lead astray where the stored ones take its place.
-    `support` takes the statistics of a query pass from the support set under the same parameters.
+    In training mode, every pass that is normalised by its own batch moves the running statistics of its step, at the
+    layer's momentum. `transductive` never reads them, as in the released code. With `batch_norm="running"`, the queries
+    of a new task are normalised by the running statistics of the last step, so that queries do not depend on each
+    other. The support set is still normalised by its own batch, as in training, since the rates were learned that way
+    and go wrong with stored statistics. `support` normalises queries by the statistics of the support set under the
+    same parameters.
 
-    The derivative-order annealing, which is off in the released configurations, is not here; their cosine rate is the
-    trainer's `schedule="cosine"`. `HeadRate` and `GradientBased` describe the other options.
+    The derivative-order annealing, which the released configurations turn off, is left out. Their cosine schedule is
+    the trainer's `schedule="cosine"`. `HeadRate` and `GradientBased` describe the other options.
 
     Args:
-        lr: where every rate starts, but for those of the head where there is a `head_lr`.
-        annealing: fraction of training over which the weights of the loss move to the last step; 0 puts all on it
-            at once. By default that of the paper's Omniglot runs, 10 of 100 epochs.
+        lr: initial value of every rate; `head_lr`, if given, is that of the head's rates.
+        annealing: fraction of training over which the weights of the loss move to the last step; 0 puts all weight on
+            it at once. The default is that of the paper's Omniglot runs, 10 of 100 epochs.
     """
 
     shaped_by = frozenset({"steps"})
-    importance: Tensor  # weights of the query losses after the last steps, one for each step that counts
+    importance: Tensor  # weights of the query losses after the last steps, one for each step in the loss
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         self.stored = {name: f"stored_{i}" for i, name in enumerate(n for n, b in buffers.items() if id(b) in tracked)}
         for name, table in self.stored.items():
             self.register_buffer(table, buffers[name].repeat(steps - 1, 1))
-        # Decided by how far training is, and so no part of what is saved.
+        # The progress of training decides the weights, so they are not saved.
         self.register_buffer("importance", torch.empty(0, **place), persistent=False)
         self.anneal(0.0)
 
@@ -93,14 +95,15 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
             raise InputError(f"annealing is {self.annealing!r}; it must be a fraction of training, from 0 to 1.")
 
     def anneal(self, progress: float) -> None:
-        """Set the weights of the loss: 1 / steps each at the start of training, all on the last step in the end.
+        """Sets the weights of the loss: 1 / steps each at the start of training, all on the last step in the end.
 
         Args:
             progress: fraction of training done, 0 to 1.
         """
-        # The released code's arithmetic, with epoch / multi_step_loss_num_epochs in one: every earlier weight falls
-        # from 1 / steps by 1 / steps / epochs an epoch, not below 0.03 / steps; the last step has the rest; after those
-        # epochs the other losses are not computed at all. There the weights change at every epoch, here at every call.
+        # This follows the released code, where progress / annealing is epoch / multi_step_loss_num_epochs. The weight
+        # of every earlier step falls from 1 / steps by 1 / steps / epochs in each epoch, but not below 0.03 / steps.
+        # The last step has the rest. After these epochs the earlier losses are not computed at all. The released code
+        # changes the weights at every epoch, this code at every call.
         if progress >= self.annealing:
             weights = [1.0]
         else:
@@ -109,7 +112,7 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         self.importance = self.rates.new_tensor(weights)
 
     def started(self, missing: list[str]) -> None:
-        """Every step's batch norm starts as the network's, unless all have come."""
+        """Starts the batch norm of every step from the network's, for all tensors that were not loaded."""
         of_steps = [(f"rows.{i}", name) for i, name in enumerate(self.norms)]
         of_steps += [(table, name) for name, table in self.stored.items()]
         own, state = self.model.state_dict(), self.state_dict()
@@ -119,11 +122,11 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
                     state[table].copy_(own[name])
 
     def adapts(self) -> set[str]:
-        """Names of all parameters but those of batch norm."""
+        """Returns the names of all parameters but those of batch norm."""
         return set(self.adapting)
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the query losses, and the query scores after the last step `[Q, classes]`."""
+        """Returns the weighted sum of the query losses, and the query scores after the last step `[Q, classes]`."""
         steps = self.trajectory(episode.support_x, episode.support_y)
         counted = min(len(self.importance), len(steps))
         passed = [buffers for _, buffers in steps[:-counted]]
@@ -139,7 +142,7 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
     def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
-        """After each step; the parameters and buffers include those of batch norm there."""
+        """Returns parameters and buffers after each step, with those of the step's batch norm among them."""
         found = []
         loss = self.support_loss(x, y, order)
         for step in range(self.steps):
@@ -152,14 +155,14 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
 
     @property
     def policy(self) -> Policy:
-        """In training every pass goes by its own batch, and moves the statistics of its step; later support sets do."""
+        """Returns how batch norm runs: by stored statistics only for queries of new tasks; training moves them."""
         found = super().policy
         if not self.training:
             return replace(found, support="batch")
         return replace(found, support="moving", queries="support" if found.queries == "support" else "moving")
 
     def _store(self, passed: list[Tensors]) -> None:
-        """Keep the running statistics that each step's passes have left; of steps that share a row, the last one's."""
+        """Stores the running statistics after each step's passes; of steps that share a row, those of the last."""
         with torch.no_grad():
             for step, buffers in enumerate(passed):
                 for name, table in self.stored.items():
@@ -168,7 +171,7 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
                     into.copy_(buffers[name])
 
     def _at(self, step: int) -> tuple[Tensors, Tensors, Tensors]:
-        """The rates of a step, and batch norm's parameters and buffers there in place of the model's own, by name."""
+        """Returns the rates of a step, and the parameters and buffers of its batch norm, all by name."""
         row = min(step, len(self.rates) - 1)
         rates = dict(zip(self.adapting, self.rates[row].unbind(), strict=True))
         if not row:
@@ -177,10 +180,10 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         return rates, norms, {name: self.get_buffer(table)[row - 1] for name, table in self.stored.items()}
 
     def figures(self) -> dict[str, float]:
-        """The mean rate of every step, over the parameter tensors."""
+        """Returns the mean rate of every step, over the parameter tensors."""
         return {f"rate_{step}": float(rate) for step, rate in enumerate(self.rates.detach().mean(1), 1)}
 
 
 def _with(norms: Tensors, loss: Loss) -> Loss:
-    """The loss at these values of batch norm, which do not adapt."""
+    """Returns the loss with these parameters of batch norm, which do not adapt."""
     return lambda parameters, buffers: loss({**parameters, **norms}, buffers)

@@ -26,11 +26,11 @@ class MatchingNet(Metric):
     [S, classes], "statistics"}`. `Metric` describes the other options.
 
     Args:
-        full_context: embed every support example in the light of the whole support set by a bidirectional LSTM
-            (section 2.1.2), and every query by an LSTM that attends to it.
-        reads: steps of the query's LSTM.
-        scale: factor of the similarities before the softmax; the paper's is 1.
-        width: D, where the model has no linear head to tell it; `full_context` alone needs it.
+        full_context: embed every support example by a bidirectional LSTM over the whole support set, and every query by
+            an LSTM that attends to the support set (section 2.1.2).
+        reads: number of steps of the query's LSTM.
+        scale: factor of the similarities before the softmax; 1 in the paper.
+        width: D; needed with `full_context` if the model has no linear head that tells it.
     """
 
     fixed = Metric.fixed | {"full_context", "width"}
@@ -79,13 +79,13 @@ class MatchingNet(Metric):
         if self.reader is not None:
             query = _read(self.reader, query, support, self.reads)
         similarity = self.scale * F.normalize(query) @ F.normalize(support).T
-        # A sum of probabilities, in logarithms so that none of them vanishes.
+        # The probabilities are summed as logarithms, so that none of them underflows to 0.
         logits = torch.log_softmax(similarity, 1)[:, :, None] + torch.log(state["members"])[None]
         return torch.logsumexp(logits, 1)
 
 
 def _states(cell: nn.LSTMCell, sequence: Tensor) -> Tensor:
-    """The LSTM's hidden state after each of `sequence` `[S, D]`."""
+    """Sequence `[S, D]` -> the LSTM's hidden state after each of its elements `[S, D]`."""
     hidden = memory = torch.zeros_like(sequence[:1])
     states = []
     for item in sequence.split(1):
@@ -100,7 +100,7 @@ def _step(cell: nn.LSTMCell, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple
 
 
 def _read(cell: nn.LSTMCell, query: Tensor, support: Tensor, reads: int) -> Tensor:
-    """Equations 2 to 5: the query's state, with what it attends to in the support set read in again at each step."""
+    """Returns the query's hidden state after `reads` steps; each step attends to the support set (equations 2 to 5)."""
     hidden, memory, read = query, torch.zeros_like(query), torch.zeros_like(query)
     for _ in range(reads):
         hidden, memory = _step(cell, torch.cat([query, read], 1), hidden, memory)

@@ -20,18 +20,18 @@ from .bases.metric import Metric
 class MetaBaseline(Metric):
     """The nearest class mean by cosine similarity, times a learned scale, trained on episodes (equation 2).
 
-    It starts from a network that learned the training classes as classes: that of `baseline`, by `meta_train(init=...)`
-    or `--init`. The state of a task is `{"means" [classes, D], of length 1, "statistics"}`. `Metric` describes the
-    other options.
+    It starts from a network that was trained as a classifier of the training classes, as `baseline` does; give it by
+    `meta_train(init=...)` or `--init`. The state of a task is `{"means" [classes, D], "statistics"}`, with means of
+    length 1. `Metric` describes the other options.
 
     Args:
-        scale: where the factor of the cosine similarities starts; it is learned.
-        batch_norm: as in `Metric`; by default the stored statistics, or those of the support set where a network's
-            stored ones were never moved.
+        scale: initial value of the factor of the cosine similarities, which is learned.
+        batch_norm: as in `Metric`. By default, batch norm uses the stored statistics if training has moved them, and
+            else those of the support set.
     """
 
     fixed = Metric.fixed | {"scale"}
-    moves = False  # those of the classes are better than an episode's
+    moves = False  # the statistics of the classifier's training are better than those of episodes
 
     def __init__(self, model: nn.Module, *, scale: float = 10.0, batch_norm: str | None = None, **options: Any) -> None:
         check_rate(scale=scale)
@@ -49,5 +49,5 @@ class MetaBaseline(Metric):
         return self.factor * embedded @ state["means"].T
 
     def figures(self) -> dict[str, float]:
-        """The learned factor."""
+        """Returns the learned factor of the cosine similarities."""
         return {"factor": float(self.factor.detach())}

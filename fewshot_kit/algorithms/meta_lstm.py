@@ -16,39 +16,39 @@ from ._registry import register
 from .bases.inner_loop import Rule, Tensors
 from .bases.learned_rate import LearnedRate
 
-P = 10  # of the preprocessing: magnitudes below e^-P are taken as they are, times e^P
-SMALL = 0.01  # the weights start within this of 0, so that the gates start from their biases alone
-OPEN = 5.0  # where the bias of the forget gate starts: the gate is at 0.993
+P = 10  # constant of the preprocessing: values below e^-P in magnitude are only scaled, by e^P
+SMALL = 0.01  # initial weights lie within this of 0, so that at first the gates depend on their biases alone
+OPEN = 5.0  # initial bias of the forget gate, whose sigmoid is 0.993
 
-# Of n parameters: the first layer's hidden and cell state, `[hidden, n]` each, and the gates `[2, n]`.
+# The state of n parameters: the first layer's hidden and cell state, `[hidden, n]` each, and the gates `[2, n]`.
 Memory = tuple[Tensor, Tensor, Tensor]
 
 
 @register("meta_lstm")
 class MetaLSTM(LearnedRate):
-    """The inner loop's update rule is learned: an LSTM decides every parameter's step and decay from its gradient.
+    """An LSTM is the learned update rule of the inner loop: it decides each parameter's step and decay.
 
-    Each parameter goes through the same two layers, with a state of its own. The first is an LSTM of `hidden` units
-    that sees the gradient g and the support loss, each preprocessed to two numbers (`preprocessed`). The second is the
-    paper's meta-learner; its cell state is the parameter theta itself, with the first layer's output h in the place of
-    the gradient and the loss that the paper's equations show the gates, as in the authors' own code:
+    Each parameter goes through the same two layers, with a state of its own. The first layer is an LSTM of `hidden`
+    units. It sees the gradient g and the support loss, each preprocessed to two numbers (`preprocessed`). The second
+    layer is the paper's meta-learner, whose cell state is the parameter theta itself. Its gates see the first layer's
+    output h, as in the authors' own code, where the paper's equations have the gradient and the loss:
 
         i_t = sigmoid(W_I [h_t, theta_(t-1), i_(t-1)] + b_I)
         f_t = sigmoid(W_F [h_t, theta_(t-1), f_(t-1)] + b_F)
         theta_t = f_t theta_(t-1) - i_t g_t
 
-    The gates see their previous values, as the equations say; the authors' code hands on what enters the sigmoid. They
-    start from 0, the cell state from the model's own parameters, which are learned (the paper's c_0). Gradients and
-    losses are constants to the meta-gradient, which goes through the gates and theta.
+    The gates see their previous values, as in the equations; the authors' code passes on the input of the sigmoid
+    instead. The gates start from 0, and the cell state from the model's own parameters, which are learned (the paper's
+    c_0). The meta-gradient goes through the gates and theta, and treats gradients and losses as constants.
 
-    Batch norm as in the paper is `batch_norm="transductive"` in meta-training and, for new tasks,
-    `evaluate(..., batch_norm="support")`. The paper's statistics of the support set are a moving average over the
-    steps; `support` takes those of the adapted model. `GradientBased` describes the other options. The authors take 12
-    steps with one example of each class and 8 with five. A step of one episode keeps some 700 bytes for each parameter.
+    The paper's batch norm is `batch_norm="transductive"` in meta-training and `evaluate(..., batch_norm="support")` for
+    new tasks. The paper's statistics of the support set are a moving average over the steps, while `support` takes
+    those of the adapted model. `GradientBased` describes the other options. The authors take 12 steps for 1 shot and 8
+    for 5 shots. A step of one episode needs some 700 bytes of memory for each parameter.
 
     Args:
-        lr: where the input gate starts, between 0 and 1: at first the rule is nearly gradient descent at this rate.
-        hidden: units of the first layer.
+        lr: initial value of the input gate, between 0 and 1; at first the rule is nearly gradient descent at this rate.
+        hidden: number of units of the first layer.
     """
 
     fixed = LearnedRate.fixed | {"hidden"}
@@ -59,7 +59,7 @@ class MetaLSTM(LearnedRate):
         check_counts(hidden=hidden)
         place = place_of(model)
         self.first = nn.LSTMCell(4, hidden, **place)
-        self.gates = nn.Linear(hidden + 2, 2, **place)  # of the input gate, then of the forget gate
+        self.gates = nn.Linear(hidden + 2, 2, **place)  # the input gate, then the forget gate
         with torch.no_grad():
             for weight in (*self.first.parameters(), self.gates.weight):
                 weight.uniform_(-SMALL, SMALL)
@@ -72,7 +72,7 @@ class MetaLSTM(LearnedRate):
             raise InputError(f"MetaLSTM's lr is {self.lr}; it is where a sigmoid starts, and must be below 1.")
 
     def rule(self) -> Rule:
-        """One step of both layers for all parameters at once, which are laid end to end."""
+        """Returns the learned rule, which takes all parameters, joined end to end, through both layers at once."""
         return Rule(self._begin, self._step)
 
     def _begin(self, parameters: Tensors) -> Memory:
@@ -87,8 +87,8 @@ class MetaLSTM(LearnedRate):
             return parameters, memory
         theta = torch.cat([p.flatten() for p in parameters.values()])
         slope = torch.cat([gradients[name].flatten() for name in parameters])
-        # Parameters run along the last dimension, which leaves every gate contiguous, and the loss, the same for all of
-        # them, is part of the bias.
+        # Parameters run along the last dimension, so that every gate is contiguous in memory. The loss is the same for
+        # all of them, so it is part of the bias.
         first, (hidden, cell, gates) = self.first, memory
         bias = first.bias_ih + first.bias_hh + first.weight_ih[:, 2:] @ preprocessed(loss)
         weight = torch.cat([first.weight_ih[:, :2], first.weight_hh], 1)
@@ -103,5 +103,5 @@ class MetaLSTM(LearnedRate):
 
 
 def preprocessed(x: Tensor) -> Tensor:
-    """`[...]` -> `[2, ...]`: (log |x| / p, sign x) where |x| >= e^-p, (-1, e^p x) elsewhere (section 3.2)."""
+    """`[...]` -> `[2, ...]`: (log |x| / P, sign x) where |x| >= e^-P, (-1, e^P x) elsewhere (section 3.2)."""
     return torch.stack([x.abs().clamp(min=math.exp(-P)).log() / P, (math.exp(P) * x).clamp(-1, 1)])

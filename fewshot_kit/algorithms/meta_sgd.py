@@ -19,18 +19,18 @@ from .bases.learned_rate import LearnedRate
 
 @register("meta_sgd")
 class MetaSGD(LearnedRate, HeadRate):
-    """MAML with a learned rate for every element of every parameter (equation 2): direction and size of the step.
+    """MAML with a learned rate for every element of every parameter, for the direction and size of steps (equation 2).
 
-    Takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False, lrs=None)`, and gives its learner.
-    `HeadRate` and `GradientBased` describe the other options.
+    It takes learn2learn's arguments, `MetaSGD(model, lr, first_order=False, lrs=None)`, and `clone()` returns
+    learn2learn's learner. `HeadRate` and `GradientBased` describe the other options.
 
     Args:
-        lr: where every rate starts, but for those of the head where there is a `head_lr`. learn2learn's default is 1.
-        lrs: the rates themselves, to be shared with whoever made them: one `nn.Parameter` for each parameter of the
-            model, of its shape and in the model's order. `lr` and `head_lr` then have no part in it.
+        lr: initial value of every rate; `head_lr`, if given, is that of the head's rates. learn2learn's default is 1.
+        lrs: the rates themselves, which are then shared with the caller: one `nn.Parameter` for each parameter of the
+            model, of its shape and in the model's order. `lr` and `head_lr` are then not used.
 
     Raises:
-        InputError: as `HeadRate`; `lrs` of other shapes than the model's parameters.
+        InputError: as `HeadRate`; `lrs` have other shapes than the model's parameters.
     """
 
     not_options = frozenset({"lrs"})
@@ -56,21 +56,21 @@ class MetaSGD(LearnedRate, HeadRate):
 
     @property
     def lrs(self) -> nn.ParameterList:
-        """The rates, by the name that learn2learn has for them."""
+        """The rates, under learn2learn's name for them."""
         return self.rates
 
     def rule(self) -> Rule:
-        """Gradient descent at the learned rates."""
+        """Returns gradient descent at the learned rates."""
         names = [name for name, _ in self.model.named_parameters()]
         return sgd(dict(zip(names, self.rates, strict=True)))
 
     def figures(self) -> dict[str, float]:
-        """Mean and standard deviation of the rates, over all elements."""
+        """Returns the mean and standard deviation of the rates, over all elements."""
         rates = torch.cat([rate.detach().flatten() for rate in self.rates])
         return {"rate": float(rates.mean()), "rate_deviation": float(rates.std())}
 
     def clone(self) -> Any:
-        """learn2learn's own `MetaSGD` clone on this model and these rates: `adapt(loss)` and `forward`."""
-        GradientBased.check_clonable(self)  # a head's own rate is among these rates, and no reason to refuse
+        """Returns learn2learn's own `MetaSGD` clone on this model and these rates, with `adapt(loss)` and `forward`."""
+        GradientBased.check_clonable(self)  # not HeadRate's: the rates include the head's
         learner = compat.learn2learn().algorithms.MetaSGD
         return learner(self.model, first_order=self.first_order, lrs=list(self.rates)).clone()

@@ -16,16 +16,16 @@ from .bases.metric import Metric
 
 @register("nearest_centroid")
 class NearestCentroid(Metric):
-    """The baseline without learning: the nearest class mean of the model's features, centred and L2-normalised (CL2N).
+    """The nearest class mean of the model's features, centred and L2-normalised (CL2N): a baseline without learning.
 
-    `adapt(resnet18, (x, y), algorithm="nearest_centroid")` takes the features as they are. They are centred on the mean
-    of the support set; the paper's base classes, whose mean it takes, are not at hand for any model. The scores are
-    `scale` times minus the squared distance. Meta-trained, it is no baseline any more but a prototypical network on
+    `adapt(resnet18, (x, y), algorithm="nearest_centroid")` uses the features of a trained model. The features are
+    centred on the mean of the support set; the paper uses the mean of the base classes, which is not known for every
+    model. The scores are -scale times the squared distances. With meta-training it becomes a prototypical network on
     such features. The state of a task is `{"mean" [D], "centroids" [classes, D], "statistics"}`. `Metric` describes
     the other options.
 
     Args:
-        scale: factor of the squared distances, which lie between 0 and 4; no decision depends on it.
+        scale: factor of the squared distances, which lie between 0 and 4; it changes no decision.
     """
 
     def __init__(self, model: nn.Module, *, scale: float = 10.0, **options: Any) -> None:

@@ -17,7 +17,7 @@ DISTANCES = ("euclidean", "cosine")
 
 @register("protonet")
 class ProtoNet(Metric):
-    """A class is the mean of its support embeddings, and a query goes to the nearest. Nothing is adapted by steps.
+    """A class is the mean of its support embeddings, and a query goes to the nearest mean. There is no inner loop.
 
     The scores are minus the squared Euclidean distances (equations 1 and 2), or `scale` times the cosine similarities.
     The state of a task is `{"prototypes" [classes, D], "statistics"}`. `Metric` describes the other options.

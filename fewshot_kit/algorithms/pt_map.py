@@ -14,30 +14,31 @@ from ..ranges import check_counts, check_rate
 from ._registry import register
 from .bases.transductive_head import TransductiveHead, squared_distances, weighted_means
 
-SINKHORN = 20  # rounds; more change no decision
+SINKHORN = 20  # number of rounds; more rounds change no decision
 OFFSET = 1e-6  # added to every feature before the power, as in the paper
 
 
 @register("pt_map")
 class PTMAP(TransductiveHead):
-    """PT-MAP looks at all queries of a task together, and supposes as many of them of each class.
+    """PT-MAP looks at all queries of a task together and assumes equally many of each class.
 
-    The strongest head where that holds, and not to be taken where it need not: unbalanced queries hurt it badly. On
-    EfficientNet-lite0's features of mini-ImageNet (5-way, 600 episodes, 1 / 5 shots) it has 94.1 / 96.3 % with balanced
-    ones, and 82.0 / 85.5 with proportions drawn from Dirichlet(2), at 5 shots far below `simple_shot` (80.9 / 94.0).
+    It is the strongest head if that assumption holds. Do not use it otherwise, since unbalanced queries hurt it badly:
+    on EfficientNet-lite0's features of mini-ImageNet (5-way, 600 episodes, 1 / 5 shots) it reaches 94.1 / 96.3 % with
+    balanced queries, and 82.0 / 85.5 with proportions drawn from Dirichlet(2), which at 5 shots is far below
+    `simple_shot` (80.9 / 94.0).
 
-    Features are raised to a power and L2-normalised (PT, equation 1); then optimal transport to classes of equal size
-    (Sinkhorn, equation 3) and the class means (equation 6) take turns (MAP). Negative features, which the paper's
-    networks have none of, keep their sign: sign(v) (|v| + 1e-6)^power. The mean of the base classes is not subtracted,
-    since the power is for features as a ReLU leaves them. Fewer queries than classes cannot be balanced: they are
-    assigned by distance alone, so that a single query is decided as by the class means. The scores are the logarithms
-    of the assignments. `FeatureHead` describes the other options.
+    Features are raised to a power and L2-normalised (PT, equation 1). Then two steps alternate (MAP): optimal transport
+    assigns the queries to classes of equal size (Sinkhorn, equation 3), and the class means follow (equation 6). The
+    paper's networks have no negative features; here they keep their sign: sign(v) (|v| + 1e-6)^power. The mean of the
+    base classes is not subtracted, since the power is meant for the output of a ReLU. If there are fewer queries than
+    classes, they cannot be balanced and are assigned by distance alone; a single query goes to the nearest class mean.
+    The scores are the logarithms of the assignments. `FeatureHead` describes the other options.
 
     Args:
-        power: of the features (beta).
+        power: exponent of the features (beta).
         scale: factor of the squared distances (lambda).
-        rate: how far the class means move to those of each assignment (alpha), at most 1.
-        steps: of class means.
+        rate: how far the class means move towards those of each assignment (alpha), at most 1.
+        steps: number of updates of the class means.
     """
 
     steps: int
@@ -64,10 +65,10 @@ class PTMAP(TransductiveHead):
             raise InputError(f"rate is {self.rate}; it must be at most 1, where the class means move all the way.")
 
     def begin(self, split: Any, iterations: int) -> None:
-        """Nothing: no mean is subtracted."""
+        """Does nothing, since no mean is subtracted."""
 
     def normalised(self, embedded: Tensor) -> Tensor:
-        """Embeddings `[N, D]`, raised to the power, of length 1."""
+        """Returns the embeddings `[N, D]`, raised to the power and scaled to length 1."""
         signs = torch.where(embedded < 0, -1.0, 1.0).to(embedded.dtype)
         return F.normalize(signs * (embedded.abs() + OFFSET) ** self.power, dim=-1)
 
@@ -82,9 +83,10 @@ class PTMAP(TransductiveHead):
 
 
 def transport(logits: Tensor) -> Tensor:
-    """Log-assignments `[Q, classes]`, rows summing to 1, columns to Q / classes: Sinkhorn's rounds, in logarithms.
+    """Logits `[Q, classes]` -> log-assignments `[Q, classes]`, by Sinkhorn's rounds.
 
-    The columns are left as they are where there are fewer queries than classes.
+    The assignments of a row sum to 1 and those of a column to Q / classes. If there are fewer queries than classes,
+    only the rows are normalised.
     """
     queries, classes = logits.shape
     for _ in range(SINKHORN if queries >= classes else 0):

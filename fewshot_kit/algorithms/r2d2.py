@@ -16,29 +16,30 @@ from .bases.task_classes import members
 
 
 def ridge(x: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
-    """The weights `[D, classes]` with the least |x weights - targets|^2 + penalty |weights|^2.
+    """Returns the weights `[D, classes]` that minimise |x weights - targets|^2 + penalty |weights|^2.
 
-    By Woodbury's identity (equation 6), an S x S system in place of a D x D one.
+    Woodbury's identity (equation 6) replaces a D x D system by an S x S one.
 
     Args:
         x: `[S, D]`.
         targets: `[S, classes]`.
     """
     kernel = x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device)
-    # Never singular: `solve` would wait for a GPU to make sure.
+    # The matrix is never singular, so it needs no check; that of `solve` would wait for the GPU.
     return x.T @ torch.linalg.solve_ex(kernel, targets).result
 
 
 @register("r2d2")
 class R2D2(Metric):
-    """Ridge regression on the embeddings is the head: solved in closed form, and differentiated through (R2-D2).
+    """The head is ridge regression on the embeddings, solved in closed form and differentiated through (R2-D2).
 
-    ANIL with a head that is solved for instead of descended to. The state of a task is `{"weights" [D, classes],
-    "statistics"}`; the penalty and a scale of the scores are learned across tasks (equations 4 to 6; the paper's common
-    offset of all scores is left out, which no softmax sees). `Metric` describes the other options.
+    It is like ANIL with a closed-form solution instead of gradient steps. The state of a task is
+    `{"weights" [D, classes], "statistics"}`. The penalty and a scale of the scores are learned across tasks (equations
+    4 to 6). The paper's common offset of all scores is left out, since it does not change a softmax. `Metric` describes
+    the other options.
 
     Args:
-        penalty: where the ridge penalty starts; it is learned as its logarithm.
+        penalty: initial value of the ridge penalty, whose logarithm is learned.
     """
 
     fixed = Metric.fixed | {"penalty"}
@@ -51,7 +52,7 @@ class R2D2(Metric):
         self.scale = nn.Parameter(torch.tensor(1.0, **place))
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
-        """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`: S unknowns a class, however large D is."""
+        """Support set `[S, ...]`, `[S]` -> `{"weights", "statistics"}`; it solves for S unknowns per class, not D."""
         embedded, statistics = self.embed_support(x)
         targets = members(y).to(embedded.dtype)
         return {"weights": ridge(embedded, targets, self.log_penalty.exp()), "statistics": statistics}

@@ -23,27 +23,28 @@ from .bases.protocol import Criterion
 
 
 def relation_error(scores: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared error of the sigmoid of scores `[Q, classes]` against 1 for the right class and 0 else (eq. 2)."""
+    """Mean squared error of the sigmoid of scores `[Q, classes]` against the one-hot targets (equation 2)."""
     return F.mse_loss(scores.sigmoid(), F.one_hot(targets, scores.shape[1]).to(scores.dtype))
 
 
 @register("relation_net")
 class RelationNet(Metric):
-    """A learned module scores how well a query and the mean support features of a class go together.
+    """A learned relation module scores how well a query matches the mean support features of a class.
 
-    The paper sums the features of a class. A mean is the same in one shot, and lets a network that was trained with one
-    example of a class be asked with five, whose sums the relation module has never seen (53 % in place of 99).
+    The paper sums the features of a class. The mean is the same for 1 shot, and a network that was trained on 1 shot
+    also works with it for 5 shots. With sums, the relation module would see inputs unlike its training (53 % instead of
+    99 %).
 
-    Where the last layer with weights before the head is a convolution or its batch norm, the last feature maps
-    `[N, C, H, W]` are compared by a convolutional module (adaptive pooling comes after them); elsewhere the embeddings,
-    by a linear one. The paper's relation score, from 0 to 1, is the sigmoid of the score here. The state of a task is
-    `{"means" [classes, C, H, W] or [classes, D], "statistics"}`. `Metric`
-    describes the other options; the criterion is `relation_error` by default.
+    A convolutional module compares the last feature maps `[N, C, H, W]`, before any adaptive pooling, if the model's
+    last layer with weights before the head is a convolution or its batch norm. Otherwise, a module of linear layers
+    compares the embeddings. The sigmoid of a score is the paper's relation score, from 0 to 1. The state of a task is
+    `{"means" [classes, C, H, W] or [classes, D], "statistics"}`. `Metric` describes the other options; the criterion is
+    `relation_error` by default.
 
     Args:
         hidden: width of the relation module.
         maps: name of the module whose maps are compared, such as `"blocks.3"`.
-        width: D, where embeddings are compared and the model has no linear head to tell it.
+        width: D; needed if embeddings are compared and the model has no linear head that tells it.
     """
 
     fixed = Metric.fixed | {"hidden", "width"}
@@ -110,7 +111,7 @@ class RelationNet(Metric):
         return scores
 
     def _compared(self, embedded: Tensor, seen: list[Tensor]) -> Tensor:
-        """The maps `[N, C, H, W]` or the embeddings `[N, D]`, as the relation module was made for."""
+        """Returns the features that the relation module compares: maps `[N, C, H, W]` or embeddings `[N, D]`."""
         on_maps = isinstance(self.relation, ConvolutionalRelation)
         if on_maps and not seen:
             raise InputError(
@@ -128,15 +129,16 @@ class RelationNet(Metric):
 
 
 def linear_relation(width: int, hidden: int) -> nn.Sequential:
-    """Pairs of vectors, side by side `[P, 2 D]` -> scores `[P]`."""
+    """Returns a relation module of linear layers: concatenated pairs of vectors `[P, 2 D]` -> scores `[P]`."""
     return nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), *_score(hidden))
 
 
 class ConvolutionalRelation(nn.Module):
-    """Pairs of maps, one on the other `[P, 2 C, H, W]` -> scores `[P]`: the paper's two blocks and two linear layers.
+    """The paper's relation module, of two blocks and two linear layers: pairs of maps -> scores `[P]`.
 
-    Group norm stands in for the paper's batch norm, so that a pair is scored on its own under every batch-norm policy.
-    The convolutions are padded, and a side of 1 is not pooled: maps may be small. What is left of them is averaged.
+    The two maps of a pair are concatenated along the channels, `[P, 2 C, H, W]`. Group norm replaces the paper's batch
+    norm, so that the score of a pair never depends on the other pairs. The convolutions are padded, and a side of
+    length 1 is not pooled, so that maps may be small. The final maps are averaged over their positions.
     """
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -159,8 +161,8 @@ def _score(hidden: int) -> list[nn.Module]:
 
 
 def map_channels(model: nn.Module) -> int | None:
-    """Channels of the maps that the last layer with weights gives, group norm and PReLU aside; None for no maps."""
-    aside = (nn.GroupNorm, nn.PReLU)  # they take maps and vectors alike
+    """Number of channels of the last layer with weights, if it outputs maps; None otherwise."""
+    aside = (nn.GroupNorm, nn.PReLU)  # they take both maps and vectors, so they do not tell
     weighted = [m for m in model.modules() if next(m.parameters(recurse=False), None) is not None]
     last = next((m for m in reversed(weighted) if not isinstance(m, aside)), None)
     if isinstance(last, nn.Conv2d | nn.ConvTranspose2d):
@@ -170,9 +172,10 @@ def map_channels(model: nn.Module) -> int | None:
 
 @contextlib.contextmanager
 def last_maps(model: nn.Module, name: str | None) -> Iterator[list[Tensor]]:
-    """While the model runs once inside: the last 4-D tensor that the named module, or any one of its modules, gives.
+    """Context that collects the last maps, a 4-D tensor, while the model runs once inside it.
 
-    Where none is named, what an adaptive pool gives is not taken: it leaves nothing of an image for convolutions.
+    The maps are the output of the named module, or the last 4-D output of any module. In the second case the output of
+    an adaptive pool is left out, since it keeps too little of an image for convolutions.
     """
     watched = list(model.modules()) if name is None else [model.get_submodule(name)]
     seen: list[Tensor] = []
@@ -186,7 +189,8 @@ def last_maps(model: nn.Module, name: str | None) -> Iterator[list[Tensor]]:
             seen[:] = [output]
 
     def begin(module: nn.Module, inputs: Any) -> None:
-        # Only now, and so after the hooks by which the `support` policy replaces what batch norm gives.
+        # These hooks are registered as late as this, since they must come after the hooks by which the `support` policy
+        # replaces the output of batch norm.
         hooks.extend(m.register_forward_hook(look) for m in watched)
 
     hooks.append(model.register_forward_pre_hook(begin))

@@ -17,15 +17,16 @@ from .bases.inner_loop import Loss, Rule, Tensors, adam
 
 @register("reptile")
 class Reptile(GradientBased):
-    """Moves the initialisation towards what each task makes of it. `GradientBased` describes the other options.
+    """Moves the initialisation towards each task's adapted parameters. `GradientBased` describes the other options.
 
-    The inner loop is Adam without momentum on mini-batches, as in the paper's own experiments: what is learned from is
-    that a step on some examples also helps on others (section 5). In meta-training it sees the whole episode, support
-    and query (algorithm 1 knows one training set a task); a new task is adapted to on its support set.
+    The inner loop is Adam without momentum on mini-batches, as in the paper's own experiments. Mini-batches matter,
+    since Reptile learns from how a step on some examples helps on others (section 5). In meta-training the inner loop
+    sees the whole episode, support set and queries, as algorithm 1 has only one training set for a task. It adapts to a
+    new task on the support set alone.
 
     Args:
-        batch: examples in a mini-batch, or a few more where they do not divide evenly. Those of a task are taken in
-            turns, the first ones of every class before the second ones.
+        batch: number of examples in a mini-batch, or a few more if they do not divide evenly. The mini-batches take the
+            examples of a task in turn: the first example of every class, then the second of every class, and so on.
     """
 
     takes_rules = False
@@ -40,11 +41,11 @@ class Reptile(GradientBased):
         check_counts(batch=self.batch)
 
     def rule(self) -> Rule:
-        """Adam with beta1 = 0, at the rate `lr`."""
+        """Returns Adam with beta1 = 0, at the rate `lr`."""
         return adam(self.lr, betas=(0.0, 0.999))
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
-        """The loss of one mini-batch after the other."""
+        """Returns a loss that takes the next mini-batch at each call."""
         count = max(1, len(y) // self.batch)
         turn = torch.arange(len(y), device=y.device) if y.is_floating_point() else presentations(y).argsort(stable=True)
         parts = zip(x[turn].tensor_split(count), y[turn].tensor_split(count), strict=True)
@@ -56,9 +57,9 @@ class Reptile(GradientBased):
         return loss
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """Half the squared distance to the task's parameters, whose gradient is Reptile's theta - theta'.
+        """Returns half the squared distance to the task's parameters, whose gradient is Reptile's theta - theta'.
 
-        The scores `[Q, classes]` are the adapted model's, on queries that it was adapted to.
+        The second result is the adapted model's scores `[Q, classes]`, on queries that it was adapted to.
         """
         x = torch.cat([episode.support_x, episode.query_x])
         y = torch.cat([episode.support_y, episode.query_y])

@@ -1,5 +1,6 @@
 """Ridge regression as a classifier on frozen features: Bertinetto, Henriques, Torr and Vedaldi, "Meta-learning with
-Differentiable Closed-form Solvers", ICLR 2019, with the strength by held-out folds instead of learned across tasks."""
+Differentiable Closed-form Solvers", ICLR 2019. Cross-validation chooses the penalty, which the paper learns across
+tasks."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from .bases.linear_head import LinearHead, smoother
 
 @register("ridge")
 class Ridge(LinearHead):
-    """Least squares to one-hot targets on L2-normalised features, with an offset and a penalty found by few folds.
+    """Ridge regression to one-hot targets on L2-normalised features, with a penalty that cross-validation chooses.
 
-    `LinearHead` describes the options. `r2d2` is its relative that is meta-trained.
+    `LinearHead` describes the options. `r2d2` is the meta-trained version.
     """
 
     PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
@@ -22,6 +23,6 @@ class Ridge(LinearHead):
     def solve(
         self, kernel: Tensor, targets: Tensor, weights: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """In closed form."""
+        """Fits in closed form; `LinearHead.solve` describes the shapes."""
         smooth = smoother(kernel, weights, penalty)
         return smooth.centre, *smooth(targets)

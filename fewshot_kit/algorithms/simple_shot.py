@@ -19,12 +19,13 @@ from .bases.feature_head import FeatureHead
 class SimpleShot(FeatureHead):
     """The nearest class mean of features that are centred on the base classes' mean and L2-normalised (CL2N).
 
-    Where no base mean is known the features are L2-normalised only (L2N); the support set's own mean in its place, as
-    `nearest_centroid` has it, loses points on few classes. The scores are `scale` times the cosine similarity with the
-    class means, which ranks as the distance to a mean of length 1 does. `FeatureHead` describes the other options.
+    If no base mean is known, the features are only L2-normalised (L2N). Centring on the support set's own mean, as
+    `nearest_centroid` does, would cost accuracy with few classes. The scores are `scale` times the cosine similarities
+    with the class means, which rank the classes as the distances to means of length 1 do. `FeatureHead` describes the
+    other options.
 
     Args:
-        scale: factor of the cosine similarities, which lie between -1 and 1; no decision depends on it.
+        scale: factor of the cosine similarities, which lie between -1 and 1; it changes no decision.
     """
 
     def __init__(self, model: nn.Module, *, scale: float = 20.0, **options: Any) -> None:

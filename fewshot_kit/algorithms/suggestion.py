@@ -1,4 +1,4 @@
-"""Which algorithm to take: looked up in what the project has measured, never computed by a rule of thumb."""
+"""Suggests an algorithm for a setting by looking it up in the project's own measurements."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Row:
     """One measurement: an algorithm on one setting, with its mean accuracy on unseen classes (0 to 1)."""
 
     algorithm: str
-    options: dict[str, Any]  # of the algorithm, where they were not the default ones
+    options: dict[str, Any]  # the algorithm's options that differ from the defaults
     dataset: str
     model: str
-    classes: int  # to meta-train on; 0: nothing was meta-trained
-    images_per_class: int  # of these
+    classes: int  # number of classes of meta-training; 0 if nothing was meta-trained
+    images_per_class: int  # number of images of each of these classes
     ways: int
     shots: int
     iterations: int
     meta_batch: int
     accuracy: float
-    interval: float  # half width, 95 %
+    interval: float  # half the width of the 95 % confidence interval
 
     def __str__(self) -> str:
         figure = f"{100 * self.accuracy:.2f} +- {100 * self.interval:.2f} %"
@@ -43,30 +43,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The algorithm that did best where the measured setting is nearest to the one asked for."""
+    """The best algorithm of the measured setting that is nearest to the requested one."""
 
     algorithm: str
-    options: dict[str, Any]  # it was measured with
-    alike: list[Row]  # those whose intervals overlap with the best one's, itself included
-    rows: list[Row]  # all of that setting, best first: what the answer rests on
+    options: dict[str, Any]  # the options that it was measured with
+    alike: list[Row]  # rows whose intervals overlap with that of the best row, which is among them
+    rows: list[Row]  # all rows of that setting, best first
 
 
 def measured() -> list[Row]:
-    """Every row of the project's own table."""
+    """Returns all rows of the project's own table of measurements."""
     return [Row(**row) for row in json.loads(MEASURED.read_text())]
 
 
 def suggest(*, classes: int, images_per_class: int, ways: int = 5, shots: int = 1) -> Suggestion:
-    """The algorithm that was measured best in the setting nearest to this one.
+    """Returns the algorithm that did best in the measured setting nearest to this one.
 
     Args:
-        classes: how many there are to meta-train on; with fewer than `ways`, only what was measured without
-            meta-training counts.
-        images_per_class: how many each of them has.
-        ways, shots: of the tasks to come.
+        classes: number of classes to meta-train on. If it is below `ways`, only measurements without meta-training
+            count.
+        images_per_class: number of images of each of these classes.
+        ways, shots: ways and shots of the new tasks.
 
     Raises:
-        InputError: a count out of range.
+        InputError: a count is out of range.
     """
     check_counts(images_per_class=images_per_class, ways=ways, shots=shots)
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 0:
@@ -85,5 +85,5 @@ def _setting(row: Row) -> tuple[int, int, int, int]:
 
 
 def _apart(one: tuple[int, ...], other: tuple[int, ...]) -> float:
-    """How many times larger one is than the other, all in all, as a logarithm."""
+    """Returns the distance of two settings: the sum of the absolute log ratios of their counts, each plus 1."""
     return sum(abs(math.log((a + 1) / (b + 1))) for a, b in zip(one, other, strict=True))

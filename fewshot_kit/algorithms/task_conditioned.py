@@ -1,5 +1,5 @@
 """Garnelo, Rosenbaum, Maddison, Ramalho, Saxton, Shanahan, Teh, Rezende and Eslami, "Conditional Neural Processes",
-ICML 2018; the conditioning is FiLM, of Perez, Strub, de Vries, Dumoulin and Courville, AAAI 2018."""
+ICML 2018. The conditioning is FiLM: Perez, Strub, de Vries, Dumoulin and Courville, AAAI 2018."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from ._registry import register
 from .bases.metric import Metric
 from .bases.task_classes import members
 
-EPSILON = 1e-6  # added to a variance: its root has a slope where it is 0, as that of one example is
-MOST = 2**28  # weights of the map from a task to its scales and shifts: a gigabyte, and Adam's moments are two more
+EPSILON = 1e-6  # added to a variance, since that of one example is 0, where the root has no finite gradient
+MOST = 2**28  # largest number of weights of the map to scales and shifts: 1 GB, and 2 GB more for Adam's moments
 
 
 @register("task_conditioned")
 class TaskConditioned(Metric):
-    """Mean and standard deviation of the encoded support set condition the network by FiLM; there are no inner steps.
+    """Mean and standard deviation of the encoded support set condition the network by FiLM; there is no inner loop.
 
-    A linear map makes a scale and a shift of a task embedding r, and features h become (1 + scale) h + shift.
+    A linear map turns a task embedding r into a scale and a shift, and features h become (1 + scale) h + shift.
 
-    Classes: the model without its head encodes the examples. r_c holds mean and deviation of class c and those of the
-    whole support set; a query's embedding, modulated by r_c, is scored by one small network for all classes, so that
-    any number of classes in any order will do.
-    Regression: a small network encodes the pair of an example's embedding and its target. r holds mean and deviation
-    over the pairs; the model's own head reads a query's modulated embedding.
+    Classification: the model without its head encodes the examples. r_c holds the means and standard deviations of
+    class c and of the whole support set. One small network, the same for all classes, scores a query's embedding after
+    modulation by r_c, so that tasks may have any number of classes in any order.
+    Regression: a small network encodes the pair of an example's embedding and its target. r holds the mean and standard
+    deviation over the pairs. The model's own head reads a query's modulated embedding.
 
     The state of a task is `{"embedding" [classes, 4 D] or [1, 2 hidden], "statistics"}`. `Metric` describes the other
     options.
 
     Args:
-        regression: whether the targets are floats; by default where the model's linear head has a single output.
+        regression: whether the targets are floats; by default True if the model's linear head has a single output.
         hidden: width of the small networks.
-        width: D, where the model has no linear head to tell it.
+        width: D; needed if the model has no linear head that tells it.
 
     Raises:
-        InputError: as `Metric`; no linear head to tell the width or to regress by; an embedding that is too wide.
+        InputError: as `Metric`; the model has no linear head that tells the width or does the regression; the embedding
+            is too wide.
     """
 
     fixed = Metric.fixed | {"regression", "hidden", "width"}
-    regression = True  # or not: it is made for one kind of targets
-    pairs: nn.Module | None  # encodes examples with their targets; None where classes are told apart
+    regression = True  # the class can do both; an instance is made for one kind of targets
+    pairs: nn.Module | None  # encodes examples with their targets; None for classification
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class TaskConditioned(Metric):
         """Support set `[S, ...]`, class indices `[S]` or float targets `[S]` or `[S, values]` -> the task's state.
 
         Raises:
-            InputError: targets of the other kind, or with more or fewer values than the head gives.
+            InputError: the targets are of the other kind, or their number of values is not that of the head's outputs.
         """
         self._check_targets(y)
         codes, statistics = self.embed_support(x)
@@ -122,7 +123,7 @@ class TaskConditioned(Metric):
 
 
 def mean_and_deviation(codes: Tensor, within: Tensor) -> Tensor:
-    """Codes `[S, D]`, a 1 for the set of each `[S, sets]` -> mean and standard deviation by set `[sets, 2 D]`."""
+    """Codes `[S, D]`, one-hot sets `[S, sets]` -> mean and standard deviation of each set `[sets, 2 D]`."""
     counts = within.sum(0)[:, None]
     mean = within.T @ codes / counts
     variance = within.T @ (codes - within @ mean).square() / counts

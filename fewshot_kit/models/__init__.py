@@ -1,4 +1,4 @@
-"""Networks by name: `models.create("conv4", ways=5)`, also torchvision's and timm's: `"torchvision/resnet18"`."""
+"""Networks by name: `models.create("conv4", ways=5)`. Those of torchvision and timm have names with a slash."""
 
 from ._registry import create, full_name, get, knows, names, register
 from .cnn import CNN

@@ -1,4 +1,4 @@
-"""The models' registry; its methods are handed on by the sub-package."""
+"""The models' registry; the sub-package exports its methods."""
 
 from ..registry import Registry
 

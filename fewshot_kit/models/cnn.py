@@ -16,22 +16,23 @@ from .initial_weights import initial_weights
 class CNN(nn.Module):
     """Four 3x3 convolutions with SiLU, a 3x3 max-pool of stride 1, a linear head.
 
-    The convolutions keep the image's size (stride 1, padding 1) and the pool takes a pixel off each edge, so the
-    head sees `hidden * (image_size - 2)**2` features: `[N, channels, image_size, image_size]` -> scores `[N, ways]`.
-    The reference network of this project; it has no buffers, so every engine and batch-norm policy treats it alike.
+    `[N, channels, image_size, image_size]` -> scores `[N, ways]`. The convolutions keep the image's size (stride 1,
+    padding 1), and the pool takes a pixel off each edge, so the head sees `hidden * (image_size - 2)**2` features.
+    This is the reference network of the project. It has no buffers, so every engine and batch-norm policy treats it
+    alike.
 
     Args:
-        ways: classes that the head tells apart.
-        channels: of the image.
-        hidden: channels of every convolution.
+        ways: number of classes that the head tells apart.
+        channels: number of channels of the image.
+        hidden: number of channels of every convolution.
         image_size: height and width in pixels, at least 3.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
         smooth_head: start from a head whose weights vary smoothly over the image, by interpolation between 6 x 6
-            points. Where the head stays as it is (BOIL) the body can follow it far better than one that is drawn
-            position by position.
+            points. If the head does not adapt (BOIL), the body can follow such a head far better than one whose weights
+            are drawn independently for each position.
 
     Raises:
-        InputError: a size below 1, or an image smaller than the pool.
+        InputError: a size is below 1, or the image is smaller than the pool.
     """
 
     def __init__(

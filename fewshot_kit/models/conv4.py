@@ -14,26 +14,26 @@ from .initial_weights import initial_weights
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch norm and ReLU, then a linear head.
 
-    `[N, channels, image_size, image_size]` -> scores `[N, ways]`. With `downsample="stride"` the convolutions have
-    stride 2 and the head sees the mean over the image, `[N, hidden]`: the network for Omniglot, which takes any image
-    size. With `"pool"` a 2x2 max-pool follows each block and the head sees all `hidden * (image_size // 16)**2`
-    features: the one for mini-ImageNet, there with `channels=3, hidden=32, image_size=84` (MAML, 800 features) or
-    `hidden=64` (prototypical networks, 1600).
+    `[N, channels, image_size, image_size]` -> scores `[N, ways]`. `downsample="stride"` is the network for Omniglot:
+    the convolutions have stride 2, and the head sees the mean over the image, `[N, hidden]`. It takes any image size.
+    `"pool"` is the network for mini-ImageNet: a 2x2 max-pool follows each block, and the head sees all
+    `hidden * (image_size // 16)**2` features. The papers use it with `channels=3, image_size=84` and `hidden=32` (MAML,
+    800 features) or `hidden=64` (prototypical networks, 1600 features).
 
     C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017,
     section 5.2, https://arxiv.org/abs/1703.03400; the architecture is that of Vinyals et al. 2016,
     https://arxiv.org/abs/1606.04080.
 
     Args:
-        ways: classes that the head tells apart.
-        channels: of the image.
-        hidden: channels of every convolution.
+        ways: number of classes that the head tells apart.
+        channels: number of channels of the image.
+        hidden: number of channels of every convolution.
         image_size: height and width in pixels; `"pool"` needs 16 or more.
         downsample: `"stride"` or `"pool"`.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
 
     Raises:
-        InputError: a size below 1, an unknown `downsample`, or an image too small for four pools.
+        InputError: a size is below 1, `downsample` is unknown, or the image is too small for four pools.
     """
 
     def __init__(

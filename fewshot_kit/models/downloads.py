@@ -1,4 +1,4 @@
-"""Weights that torchvision and timm fetch: no long waiting without a network, and nothing left of a failure."""
+"""Downloads of weights by torchvision and timm: they fail quickly without a network, and leave no partial files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 5.0
 
 @contextlib.contextmanager
 def from_url(url: str) -> Iterator[None]:
-    """Inside, `torch.hub` fetches the file at `url`, unless it has it.
+    """Context in which `torch.hub` downloads the file at `url`, unless it is already in its cache.
 
     Raises:
         OSError: the server cannot be reached.
@@ -32,10 +32,10 @@ def from_url(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def from_hub(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Inside, timm fetches the weights of this `pretrained_cfg` from the Hugging Face hub, unless they are here.
+    """Context in which timm downloads the weights of a `pretrained_cfg` from the Hugging Face hub, unless cached.
 
     Yields:
-        What the configuration has to say instead, so that timm does not go online for a file that is here already.
+        Changes to the configuration, so that timm does not go online for a file that is in the cache.
 
     Raises:
         OSError: the server cannot be reached.
@@ -47,7 +47,8 @@ def from_hub(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in [named] if named else ["model.safetensors", "pytorch_model.bin"]:
         kept = huggingface_hub.try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(kept, str):
-            # Files of the hub are timm's own; what else `custom_load` may say is of the same weights elsewhere.
+            # Files of the hub are in timm's format. Other values of `custom_load` are for copies of the weights on
+            # other servers.
             yield {"file": kept, "custom_load": bool(named) and config.get("custom_load") == "hf"}
             return
     check_reachable(huggingface_hub.constants.ENDPOINT)
@@ -58,13 +59,15 @@ def from_hub(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def check_reachable(url: str) -> None:
-    """Raises OSError where a server does not answer within seconds; the hub's own library tries for a minute, and
-    `torch.hub` knows no limit."""
+    """Raises OSError if a server does not answer within a few seconds.
+
+    The hub's own library would try for a minute, and `torch.hub` without a limit.
+    """
     request = urllib.request.Request(url, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=SECONDS).close()
     except urllib.error.HTTPError:
-        pass  # an answer, if not to this question
+        pass  # the server has answered, if only with an error
     except urllib.error.URLError as error:
         if not isinstance(error.reason, ssl.SSLError):  # the libraries have certificates of their own
             raise
@@ -72,7 +75,7 @@ def check_reachable(url: str) -> None:
 
 @contextlib.contextmanager
 def _no_trace(*paths: Path) -> Iterator[None]:
-    """Where something fails inside, what was not there of these goes, and what folders above it are left empty."""
+    """Context that, on an error, removes those of the paths that are new, and new parent folders that are empty."""
     new = [path for path in paths if not path.exists()]
     above = [folder for path in paths for folder in path.parents if not folder.exists()]
     try:
@@ -83,6 +86,6 @@ def _no_trace(*paths: Path) -> Iterator[None]:
                 shutil.rmtree(path, ignore_errors=True)
             path.unlink(missing_ok=True)
         for folder in above:
-            with contextlib.suppress(OSError):  # not empty: of use to somebody else
+            with contextlib.suppress(OSError):  # a folder that is not empty is in use by somebody else
                 folder.rmdir()
         raise

@@ -1,4 +1,4 @@
-"""timm's models: `models.create("timm/convnext_atto", ways=5)`. timm is an extra: `pip install timm`."""
+"""timm's models: `models.create("timm/convnext_atto", ways=5)`. timm is an optional dependency: `pip install timm`."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ def timm_model(
     seed: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """The timm model of that name: `[N, channels, H, W]` -> scores `[N, ways]`.
+    """Returns the timm model of that name: `[N, channels, H, W]` -> scores `[N, ways]`.
 
     Args:
-        ways: classes that the head tells apart (timm's `num_classes`).
-        channels: of the image (timm's `in_chans`, which adapts pretrained weights too).
-        image_size: height and width in pixels, for the networks that are made for images of one size (timm's
-            `img_size`; None: their own). The others take any that is not too small for them.
-        pretrained: start from timm's weights: those that the name ends with, as in `"timm/resnet18.a1_in1k"`, or the
-            model's default ones. They are downloaded on first use. The head is a new one, unless `ways` is the number
-            of classes it was trained on.
-        weights: start from those in this file, see `load_weights`; of the head the same holds.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
-        options: any others of timm's own, such as `drop_rate=0.1`.
+        name: timm's name of the model.
+        ways: number of classes that the head tells apart (timm's `num_classes`).
+        channels: number of channels of the image (timm's `in_chans`, which adapts pretrained weights too).
+        image_size: height and width in pixels, for networks that take images of one size only (timm's `img_size`;
+            None is their own size). The other networks take any size that is not too small for them.
+        pretrained: start from timm's weights. A name may say which, as in `"timm/resnet18.a1_in1k"`; otherwise they are
+            the model's default ones. They are downloaded on first use. The head is new, unless `ways` is the number
+            of classes that it was trained on.
+        weights: start from the weights in this file (`load_weights`); the head is new in the same case.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
+        options: other options of timm's own, such as `drop_rate=0.1`.
 
     Raises:
-        InputError: a size below 1, weights that do not exist or cannot be had, a file that does not fit, or what timm
-            itself refuses.
+        InputError: a size is below 1, weights do not exist or cannot be downloaded, a file does not fit, or timm itself
+            refuses the options.
     """
     timm, label = _timm(), f"timm/{name}"
     check(label, ways, channels, image_size, pretrained, weights, options)
@@ -87,7 +88,7 @@ def timm_images(
     weights: str | Path | None = None,
     **options: Any,
 ) -> Transform | None:
-    """What `images_of` says of the network that is made with these options: None without weights."""
+    """Returns the images that `images_of` gives for the network made with these options; None without weights."""
     return by_timm(_config(name), channels, image_size) if pretrained or weights else None
 
 
@@ -97,7 +98,7 @@ def timm_names() -> list[str]:
 
 
 def _config(name: str) -> dict[str, Any]:
-    """What timm knows of the weights of that name, and of their images."""
+    """Returns timm's configuration of the weights of that name, which describes their images too."""
     timm = _timm()
     with said_by(f"timm/{name}"):
         found = timm.get_pretrained_cfg(name)

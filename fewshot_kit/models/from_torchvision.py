@@ -21,12 +21,12 @@ from .library_options import check, head_of, said_by
 from .own_images import by_torchvision
 from .weights import load_weights
 
-# torchvision's networks for images of one size, by the start of their names, and the option that sets it.
+# torchvision's networks that take images of one size only: start of the name -> options that set the size.
 FIXED_SIZE: dict[str, Callable[[int], dict[str, Any]]] = {
     "vit_": lambda size: {"image_size": size},
     "maxvit_": lambda size: {"input_size": (size, size)},
 }
-# Those with auxiliary heads, which would give their scores beside the model's while it trains.
+# Networks with auxiliary heads, which would return their own scores beside the model's in training mode.
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 
 
@@ -41,26 +41,28 @@ def torchvision_model(
     seed: int | None = None,
     **options: Any,
 ) -> nn.Module:
-    """The torchvision model of that name: `[N, channels, H, W]` -> scores `[N, ways]`.
+    """Returns the torchvision model of that name: `[N, channels, H, W]` -> scores `[N, ways]`.
 
-    torchvision's networks take colour images. For other `channels` the first convolution is replaced by one with as
-    many input channels: with PyTorch's default initial weights, or, of a pretrained one, with the mean over the three
-    colours, scaled so that a grey image gives what it would give in colour.
+    torchvision's networks take colour images. For another number of channels, the first convolution is replaced. The
+    new one has PyTorch's default initial weights; in a pretrained network it has the mean of the old weights over the
+    three colours, scaled so that a grey image gives the same output as in colour.
 
     Args:
-        ways: classes that the head tells apart.
-        channels: of the image.
-        image_size: height and width in pixels, for the networks that are made for images of one size (`vit_...`,
-            `maxvit_t`; None: 224). The others take any that is not too small for them.
-        pretrained: start from torchvision's weights, its default ones or those of a name (`"IMAGENET1K_V1"`). They are
-            downloaded on first use. The head is a new one, unless `ways` is the number of classes it was trained on.
-        weights: start from those in this file, see `load_weights`; of the head the same holds.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
-        options: any others of torchvision's own, such as `dropout=0.0`.
+        name: torchvision's name of the model.
+        ways: number of classes that the head tells apart.
+        channels: number of channels of the image.
+        image_size: height and width in pixels, for networks that take images of one size only (`vit_...`, `maxvit_t`;
+            None is 224). The other networks take any size that is not too small for them.
+        pretrained: start from torchvision's weights: True for the default ones, or a name such as `"IMAGENET1K_V1"`.
+            They are downloaded on first use. The head is new, unless `ways` is the number of classes that it was
+            trained on.
+        weights: start from the weights in this file (`load_weights`); the head is new in the same case.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
+        options: other options of torchvision's own, such as `dropout=0.0`.
 
     Raises:
-        InputError: a size below 1, weights that do not exist or cannot be had, a file that does not fit, or what
-            torchvision itself refuses.
+        InputError: a size is below 1, weights do not exist or cannot be downloaded, a file does not fit, or torchvision
+            itself refuses the options.
     """
     known, label = compat.torchvision().models, f"torchvision/{name}"
     check(label, ways, channels, image_size, pretrained, weights, options)
@@ -71,7 +73,8 @@ def torchvision_model(
         entry = _weights(known, name, pretrained)
         fetched = None if to_be_filled() else entry
         if name in AUXILIARY:
-            # The pretrained ones take their images on another scale, and bring the heads with them.
+            # Networks with weights expect images on another scale (`transform_input`). Downloaded weights include the
+            # auxiliary heads.
             own = {} if fetched else {"aux_logits": False, "init_weights": True}
             options = {"transform_input": bool(entry or weights) and channels == 3} | own | options
         head = {} if fetched else {"num_classes": ways}
@@ -99,7 +102,7 @@ def torchvision_images(
     weights: str | Path | None = None,
     **options: Any,
 ) -> Transform | None:
-    """What `images_of` says of the network that is made with these options: None without weights."""
+    """Returns the images that `images_of` gives for the network made with these options; None without weights."""
     entry = _weights(compat.torchvision().models, name, pretrained or bool(weights))
     return by_torchvision(entry, channels, image_size) if entry else None
 
@@ -111,7 +114,7 @@ def torchvision_names() -> list[str]:
 
 
 def _weights(known: ModuleType, name: str, pretrained: bool | str) -> Any:
-    """torchvision's entry for the weights asked for; None for random ones."""
+    """Returns torchvision's entry for the requested weights; None for random initial weights."""
     if not pretrained:
         return None
     there = known.get_model_weights(name).__members__
@@ -131,7 +134,7 @@ def _set_head(model: nn.Module, ways: int) -> None:
 
 
 def _set_stem(model: nn.Module, channels: int, keep: bool) -> None:
-    """The first convolution, for another number of channels; its weights are kept as their mean over the colours."""
+    """Replaces the first convolution for another number of channels; `keep` keeps the weights' mean over colours."""
     name, old = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
     settings = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation", "groups")}
     stem = nn.Conv2d(channels, old.out_channels, bias=old.bias is not None, **settings)

@@ -1,4 +1,4 @@
-"""What making any of the networks shares: seeded initial weights."""
+"""Seeded initial weights of the networks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _filled_later = ContextVar("filled_later", default=False)
 
 @contextlib.contextmanager
 def initial_weights(seed: int | None) -> Iterator[None]:
-    """Modules made inside start from weights that `seed` alone decides; the global RNG is left as it was.
+    """Context in which the initial weights of modules depend on `seed` alone; the global RNG stays as it was.
 
-    The weights are drawn on the CPU, so that a seed means the same on every machine. With None they are drawn as
-    those of any `nn.Module`: from the global RNG, on the default device.
+    The weights are drawn on the CPU, so that a seed gives the same weights on every machine. For None, they are drawn
+    as those of any `nn.Module`: from the global RNG, on the default device.
     """
     if seed is None:
         yield
@@ -29,8 +29,9 @@ def initial_weights(seed: int | None) -> Iterator[None]:
 
 
 def he_normal(network: nn.Module) -> None:
-    """Draw the convolutions' weights as He et al. 2015 (https://arxiv.org/abs/1502.01852) do: a normal distribution of
-    variance 2 / (kernel area * output channels).
+    """Draws the convolutions' weights from a normal distribution of variance 2 / (kernel area * output channels).
+
+    He et al. 2015, https://arxiv.org/abs/1502.01852.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -39,7 +40,7 @@ def he_normal(network: nn.Module) -> None:
 
 @contextlib.contextmanager
 def filled_later() -> Iterator[None]:
-    """Networks made inside get their weights from a checkpoint: pretrained ones are not fetched for them."""
+    """Context in which no pretrained weights are downloaded, since a checkpoint will fill the networks."""
     token = _filled_later.set(True)
     try:
         yield
@@ -48,5 +49,5 @@ def filled_later() -> Iterator[None]:
 
 
 def to_be_filled() -> bool:
-    """Whether this is inside `filled_later`."""
+    """Returns whether the code runs inside `filled_later`."""
     return _filled_later.get()

@@ -1,7 +1,7 @@
 """The models of torchvision and timm by name: `models.create("torchvision/resnet18", ways=5)`.
 
-Nothing of either library is imported before one of its names is asked for. Networks with weights expect images of a
-size, mean and deviation of their own: `images_of` has them.
+Neither library is imported before one of its names is used. Networks with weights expect images of a certain size, mean
+and deviation, which `images_of` returns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ registry.add_library("timm", timm_names, timm_model)
 
 
 def images_for(name: str, /, **options: Any) -> Transform | None:
-    """What `images_of` will say of the network of that name made with these options, without making it."""
+    """Returns the images that `images_of` gives for the network of that name and options, without making it."""
     library, _, rest = registry.full_name(name).partition("/")
     described = {"torchvision": torchvision_images, "timm": timm_images}.get(library)
     return described(rest, **options) if described else None

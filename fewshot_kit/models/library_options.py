@@ -1,4 +1,4 @@
-"""What networks of other libraries share: options that are refused, errors in one sentence, the head."""
+"""Shared functions for the networks of other libraries: checks of options, error messages, and the head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import nn
 from ..errors import InputError, first_line
 from ..ranges import check_counts
 
-# The libraries' own options that read files: of any kind, some of them, or from elsewhere than is recorded.
+# The libraries' own options that read files. They are refused: some may open files of any kind, and a run folder would
+# not record where the weights come from.
 FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "weights_backbone")
 
 
@@ -39,16 +40,19 @@ def check(
 
 @contextlib.contextmanager
 def said_by(label: str, pretrained: bool | str = False) -> Iterator[None]:
-    """What another library refuses, in one sentence; the registry has one for options that do not exist."""
+    """Context that turns the errors of another library into an `InputError` of one sentence.
+
+    An error about an unknown option passes through, since the registry has a message for it.
+    """
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # a download, and a model of a library's own, may fail in any way
+    except Exception as error:  # downloads and the library's own models may fail in any way
         if isinstance(error, TypeError) and "keyword argument" in str(error):
             raise
         how = f" with pretrained={pretrained!r}" if pretrained else ""
-        # httpx, which the hub's library uses, has errors that are no OSError.
+        # The hub's library uses httpx, whose errors are not OSErrors.
         offline = pretrained and (isinstance(error, OSError) or type(error).__module__.startswith("http"))
         fix = "; get online once, or give a file of weights instead, as weights=FILE" if offline else ""
         raise InputError(
@@ -57,5 +61,5 @@ def said_by(label: str, pretrained: bool | str = False) -> Iterator[None]:
 
 
 def head_of(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """The last linear layer, or the convolution that takes its place, and its name."""
+    """Returns the name of the head and the head itself, the last layer that is linear or a convolution."""
     return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]

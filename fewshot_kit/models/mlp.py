@@ -1,4 +1,4 @@
-"""MAML's network for sinusoids, and a plain one for any vectors."""
+"""A fully connected network for vectors; by default it is MAML's network for sinusoids."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .initial_weights import initial_weights
 class MLP(nn.Module):
     """Linear layers with ReLU between them: examples of `inputs` values each, `[N, ...]` -> `[N, ways]`.
 
-    By default the 40-40 regressor of C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation
-    of Deep Networks", ICML 2017, section 5.1, https://arxiv.org/abs/1703.03400.
+    The default is the 40-40 regressor of C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast
+    Adaptation of Deep Networks", ICML 2017, section 5.1, https://arxiv.org/abs/1703.03400.
 
     Args:
-        inputs: values in one example.
-        ways: outputs: classes, or the values of one regression target.
+        inputs: number of values in one example.
+        ways: number of outputs, for classes or for the values of one regression target.
         hidden: width of each hidden layer.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
 
     Raises:
-        InputError: a size below 1.
+        InputError: a size is below 1.
     """
 
     def __init__(

@@ -15,18 +15,20 @@ WIDTHS = (256, 128, 64, 64)
 class OmniglotFC(nn.Module):
     """Four linear layers (256, 128, 64, 64), each with batch norm and ReLU, then a linear head.
 
-    `[N, channels, image_size, image_size]` -> scores `[N, ways]`. C. Finn, P. Abbeel, S. Levine, "Model-Agnostic
-    Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017, section 5.2, https://arxiv.org/abs/1703.03400;
-    the architecture is that of Santoro et al. 2016, https://arxiv.org/abs/1605.06065.
+    `[N, channels, image_size, image_size]` -> scores `[N, ways]`.
+
+    C. Finn, P. Abbeel, S. Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017,
+    section 5.2, https://arxiv.org/abs/1703.03400; the architecture is that of Santoro et al. 2016,
+    https://arxiv.org/abs/1605.06065.
 
     Args:
-        ways: classes that the head tells apart.
-        channels: of the image.
+        ways: number of classes that the head tells apart.
+        channels: number of channels of the image.
         image_size: height and width in pixels.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
 
     Raises:
-        InputError: a size below 1.
+        InputError: a size is below 1.
     """
 
     def __init__(self, ways: int = 5, channels: int = 1, image_size: int = 28, seed: int | None = None) -> None:

@@ -13,9 +13,9 @@ from .cnn import CNN
 class ResNet(CNN):
     """`cnn` with identity connections: each block from the second on adds its input to its output.
 
-    The first block changes the number of channels and has none. Parameters, options and shapes are those of `cnn`:
-    `[N, channels, image_size, image_size]` -> scores `[N, ways]`. The idea is that of He, Zhang, Ren and Sun,
-    "Deep Residual Learning for Image Recognition", CVPR 2016, https://arxiv.org/abs/1512.03385.
+    The first block changes the number of channels, so it has no identity connection. Parameters, options and shapes are
+    those of `cnn`: `[N, channels, image_size, image_size]` -> scores `[N, ways]`. The idea is that of He, Zhang, Ren
+    and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, https://arxiv.org/abs/1512.03385.
     """
 
     def features(self, x: Tensor) -> Tensor:

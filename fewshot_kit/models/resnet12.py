@@ -12,7 +12,7 @@ from ..ranges import check_counts
 from ._registry import register
 from .initial_weights import he_normal, initial_weights
 
-SLOPE = 0.1  # of LeakyReLU below zero
+SLOPE = 0.1  # slope of LeakyReLU below zero
 
 
 @register("resnet12")
@@ -20,25 +20,25 @@ class ResNet12(nn.Module):
     """Four residual blocks of three 3x3 convolutions, each halving the image, then a linear head.
 
     `[N, channels, image_size, image_size]` -> scores `[N, ways]`. A block of input x is
-    max_pool(LeakyReLU(f(x) + g(x))): f is three 3x3 convolutions, each with batch norm and the first two with
-    LeakyReLU (slope 0.1), g a 1x1 convolution with batch norm, the max-pool 2x2. The head sees the mean over the image.
-    For mini-ImageNet `channels=3, image_size=84`: 12.4 million parameters and 640 features.
+    max_pool(LeakyReLU(f(x) + g(x))). f is three 3x3 convolutions, each with batch norm and the first two with LeakyReLU
+    (slope 0.1). g is a 1x1 convolution with batch norm. The max-pool is 2x2. The head sees the mean over the image.
+    For mini-ImageNet (`channels=3, image_size=84`) it has 12.4 million parameters and 640 features.
 
     B. N. Oreshkin, P. Rodriguez, A. Lacoste, "TADAM: Task dependent adaptive metric for improved few-shot learning",
-    NeurIPS 2018, https://arxiv.org/abs/1805.10123, with the widths and activation of K. Lee, S. Maji, A. Ravichandran,
-    S. Soatto, "Meta-Learning with Differentiable Convex Optimization" (MetaOptNet), CVPR 2019,
-    https://arxiv.org/abs/1904.03758, and without the dropout and DropBlock of the latter.
+    NeurIPS 2018, https://arxiv.org/abs/1805.10123. The widths and the activation are those of K. Lee, S. Maji,
+    A. Ravichandran, S. Soatto, "Meta-Learning with Differentiable Convex Optimization" (MetaOptNet), CVPR 2019,
+    https://arxiv.org/abs/1904.03758, without its dropout and DropBlock.
 
     Args:
-        ways: classes that the head tells apart.
-        channels: of the image.
-        hidden: channels of the first block, of which the others have 2.5, 5 and 10 times as many (rounded down), here
-            64-160-320-640; or those of all four, as `[64, 128, 256, 512]`.
+        ways: number of classes that the head tells apart.
+        channels: number of channels of the image.
+        hidden: number of channels of the first block; the others have 2.5, 5 and 10 times as many, rounded down, which
+            is 64-160-320-640 by default. A list gives those of all four blocks, as `[64, 128, 256, 512]`.
         image_size: height and width in pixels, at least 16.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
 
     Raises:
-        InputError: a size below 1, a number of widths other than four, or an image too small for four pools.
+        InputError: a size is below 1, the number of widths is not four, or the image is too small for four pools.
     """
 
     def __init__(

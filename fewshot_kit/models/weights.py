@@ -1,4 +1,4 @@
-"""Weights from a file: safetensors, or what `torch.save` wrote of tensors alone. Nothing in a pickle is run."""
+"""Loads weights from a safetensors file, or from a `torch.save` file of tensors alone. No code in a pickle is run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from torch import Tensor, nn
 from ..errors import InputError
 
 TAKES = "weights=FILE takes a safetensors file or one that torch.save made of a state_dict"
-WRAPPERS = ("state_dict", "model")  # what training scripts keep a network under, beside their optimiser
-COUNTER = "num_batches_tracked"  # of batch norms; older files have none, and nothing is computed from it
+WRAPPERS = ("state_dict", "model")  # keys under which training scripts store a network, beside their optimiser
+COUNTER = "num_batches_tracked"  # a buffer of batch norm; older files lack it, and nothing is computed from it
 
 
 def load_weights(
     model: nn.Module, file: str | Path, label: str, heads: Sequence[str], ignored: tuple[str, ...] = ()
 ) -> None:
-    """Fill a network, in place, from a file of its weights, its head too where that fits.
+    """Loads the weights in a file into a network, in place, including the head if it fits.
 
-    A head that has another size in the file, or is not in it, stays as it is. The first convolution takes the weights
-    of one for other channels as their mean over these, scaled so that a grey image gives what it would give in colour.
-    Where not one name is the same, but the shapes are, in their order, these are the weights of another implementation:
-    they are taken in order, which is a warning.
+    A head that has another size in the file, or is not in it, stays as it is. If the first convolution in the file is
+    for another number of channels, the network gets the mean of its weights over these channels, scaled so that a grey
+    image gives the same output as in colour. If no name is the same but all shapes are, in order, the file is from
+    another implementation of the network: its tensors are taken in order, with a warning.
 
     Args:
-        label: what messages call the network.
+        model: the network.
+        file: path of the file.
+        label: name of the network in messages.
         heads: the names of its heads.
-        ignored: starts of the names of what is in the file and the network does without.
+        ignored: prefixes of tensors in the file that the network does not need.
 
     Raises:
-        InputError: as `read_weights`; a file that does not fit, with the first tensor that differs.
+        InputError: as `read_weights`; the file does not fit, and the message names the first tensor that differs.
     """
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith(COUNTER)}
     state = {
@@ -60,7 +62,7 @@ def load_weights(
         channels = own[stem].shape[1]
         state[stem] = state[stem].sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
     _check_fit(file, label, state, own)
-    model.load_state_dict(state, strict=False)  # all but the counters
+    model.load_state_dict(state, strict=False)  # only the counters are missing
 
 
 def _check_fit(file: str | Path, label: str, state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
@@ -76,12 +78,14 @@ def _check_fit(file: str | Path, label: str, state: dict[str, Tensor], own: dict
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
-    """The named tensors of a file, on the CPU. `{"state_dict": ...}` or `{"model": ...}` around them is taken off, and
-    the `module.` before every name that `DataParallel` leaves.
+    """Returns the named tensors of a file, on the CPU.
+
+    A `{"state_dict": ...}` or `{"model": ...}` around them is removed, and so is the prefix `module.` that
+    `DataParallel` puts before every name.
 
     Raises:
-        InputError: no such file; a damaged one; one that pickles anything but tensors, which is not opened; one
-            without named tensors.
+        InputError: the file does not exist, is damaged or has no named tensors; or it pickles anything but tensors, and
+            is then not opened.
     """
     path = Path(file).expanduser()
     try:
@@ -89,7 +93,7 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
             start = opened.read(9)
     except OSError as error:
         raise InputError(f"The weights {file} cannot be read ({error.strerror}); {TAKES}.") from None
-    found = _read(path, start[8:] == b"{")  # a safetensors file has its header's length, then JSON
+    found = _read(path, start[8:] == b"{")  # a safetensors file starts with 8 bytes of length, then JSON
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
@@ -105,11 +109,11 @@ def _read(path: Path, safe: bool) -> Any:
     try:
         if safe:
             return safetensors.torch.load_file(path)
-        with warnings.catch_warnings():  # of other kinds of files, which are refused below
+        with warnings.catch_warnings():  # torch.load warns of other kinds of files, which are refused below
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail in any way
-        # What torch says goes on to advise that the pickle be opened all the same.
+        # torch's own message would advise to open the pickle all the same.
         pickled = re.search(r"GLOBAL (\S+) ", str(error))
         if pickled:
             raise InputError(

@@ -15,26 +15,27 @@ from .initial_weights import he_normal, initial_weights
 class WideResNet(nn.Module):
     """Wide ResNet 28-10: three groups of pre-activation residual blocks, then a linear head.
 
-    `[N, channels, H, W]`, of any size -> scores `[N, ways]`. A 3x3 convolution to 16 channels, then groups of
-    `(depth - 4) / 6` blocks with `16 * width`, `32 * width` and `64 * width` channels, of which the second and third
-    halve the image; batch norm, ReLU and the mean over the image, 640 features, enter the head. A block of input x is
-    x + f(r(x)), f two 3x3 convolutions with batch norm and ReLU between them and r batch norm with ReLU; where the
-    channels change, a 1x1 convolution of r(x) takes the place of x. 36.5 million parameters.
+    Images of any size `[N, channels, H, W]` -> scores `[N, ways]`. A 3x3 convolution to 16 channels comes first. Three
+    groups of `(depth - 4) / 6` blocks follow, with `16 * width`, `32 * width` and `64 * width` channels; the second and
+    the third group halve the image. After batch norm and ReLU, the head sees the mean over the image, 640 features. A
+    block of input x is x + f(r(x)): r is batch norm with ReLU, and f is two 3x3 convolutions with batch norm and ReLU
+    between them. If the number of channels changes, a 1x1 convolution of r(x) replaces x. The network has 36.5 million
+    parameters.
 
     S. Zagoruyko, N. Komodakis, "Wide Residual Networks", BMVC 2016, https://arxiv.org/abs/1605.07146, without dropout.
-    In few-shot learning since A. Rusu et al., "Meta-Learning with Latent Embedding Optimization", ICLR 2019,
+    Few-shot learning uses it since A. Rusu et al., "Meta-Learning with Latent Embedding Optimization", ICLR 2019,
     https://arxiv.org/abs/1807.05960, and P. Mangla et al., "Charting the Right Manifold: Manifold Mixup for Few-shot
     Learning", WACV 2020, https://arxiv.org/abs/1907.12087.
 
     Args:
-        ways: classes that the head tells apart.
-        channels: of the image.
-        depth: 6n + 4, where a group has n blocks.
+        ways: number of classes that the head tells apart.
+        channels: number of channels of the image.
+        depth: 6n + 4, where n is the number of blocks in a group.
         width: factor of the channels.
-        seed: decides the initial weights; None draws them from PyTorch's global RNG.
+        seed: seed of the initial weights; None draws them from PyTorch's global RNG.
 
     Raises:
-        InputError: a size below 1, or a depth that is not 10, 16, 22 and so on.
+        InputError: a size is below 1, or the depth is not 10, 16, 22 and so on.
     """
 
     def __init__(

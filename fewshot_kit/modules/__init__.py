@@ -1,1 +1,1 @@
-"""What is done to any `nn.Module`, and knows no algorithm."""
+"""Functions on any `nn.Module`, which know nothing of algorithms."""

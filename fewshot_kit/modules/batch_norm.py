@@ -1,4 +1,4 @@
-"""Batch norm of a task: where it takes its statistics from, for the support set and for the queries."""
+"""Batch norm within a task: where its statistics come from, for the support set and for the queries."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from .batch_norm_gradient import by_its_batch
 from .layers import batch_norms, layers
 from .modes import attributes
 
-# `batch`: every pass through the network has its own. `moving`: the same, and the pass moves the stored ones, as
-# PyTorch does in training. `stored`: the stored ones. `support`: those that the support set has left.
+# Sources of the statistics that a pass through the network is normalised by. `batch`: the pass itself. `moving`: the
+# pass itself, which also moves the stored statistics, as PyTorch does in training. `stored`: the stored statistics.
+# `support`: the statistics of the task's support set.
 Source = Literal["batch", "moving", "stored", "support"]
-# Name of a batch-norm layer -> mean and biased variance per channel, for each time that the layer is run.
+# Name of a batch-norm layer -> mean and biased variance per channel, for each call of the layer.
 Statistics = dict[str, list[tuple[Tensor, Tensor]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """Where the statistics come from. `POLICIES` has those with a name; an algorithm may have another.
+    """Says where the statistics come from. `POLICIES` holds the named policies; an algorithm may make its own.
 
     Args:
-        name: what messages call it.
-        support: of a pass over the support set.
-        queries: of a pass over queries.
-        twice: take the cheaper second derivative, where a pass has statistics of its own: for inner loops.
+        name: name of the policy in messages.
+        support: source of the statistics in a pass over the support set.
+        queries: source of the statistics in a pass over queries.
+        twice: use the cheaper second derivative in passes with statistics of their own; meant for inner loops.
     """
 
     name: str
@@ -46,11 +47,11 @@ class Policy:
         return not {"stored", "moving"}.isdisjoint((self.support, self.queries))
 
     def together(self, model: nn.Module) -> bool:
-        """Whether batch norm makes the result of a query depend on those beside it."""
+        """Returns whether batch norm makes the scores of a query depend on the other queries."""
         return self.queries in ("batch", "moving") and bool(batch_norms(model))
 
     def check(self, model: nn.Module) -> None:
-        """Raises `InputError` where layers keep no running statistics, and the policy needs them."""
+        """Raises `InputError` if the policy needs running statistics and a layer keeps none."""
         bare = [name for name, layer in batch_norms(model).items() if layer.running_mean is None]
         if self.name == "running" and bare:
             raise InputError(
@@ -59,12 +60,12 @@ class Policy:
             )
 
     def on_support(self, model: nn.Module) -> contextlib.AbstractContextManager[None]:
-        """Inside, the model runs on a support set."""
+        """Context in which the model runs on a support set."""
         return _passing(model, self.support, self.twice)
 
     @contextlib.contextmanager
     def kept(self, model: nn.Module) -> Iterator[Statistics]:
-        """Inside `on_support`: the statistics that the support set leaves for its queries, where these use them."""
+        """Context, within `on_support`, that collects the statistics for the queries, if queries use them."""
         if self.queries != "support":
             yield {}
             return
@@ -73,7 +74,7 @@ class Policy:
 
     @contextlib.contextmanager
     def on_queries(self, model: nn.Module, statistics: Statistics) -> Iterator[None]:
-        """Inside, the model runs on the queries of a task whose support set has left these statistics."""
+        """Context in which the model runs on queries; `statistics` are those of their task's support set."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_passing(model, self.queries, self.twice))
             if self.queries == "support":
@@ -90,26 +91,26 @@ POLICIES = {
 
 @functools.cache
 def find_policy(name: str, twice: bool = False) -> Policy:
-    """The policy of that name. `InputError` where there is none."""
+    """Returns the policy of that name; raises `InputError` if there is none."""
     if name not in POLICIES:
         raise InputError(f"batch_norm is '{name}'; it is one of {', '.join(POLICIES)}.")
     return dataclasses.replace(POLICIES[name], twice=twice)
 
 
 def usual_policy(model: nn.Module) -> str:
-    """Where a network's batch norm is best asked by somebody who knows nothing more of it.
+    """Returns the name of the policy that suits a network of unknown origin.
 
-    `running` where every layer has stored statistics that some training moved. Where none has, the stored ones are of
-    no use, as in a network that was never trained or was meta-trained on batch statistics: then `support`.
+    The policy is `running` if training has moved the stored statistics of every layer. Otherwise they are of no use, as
+    in a network that was never trained or was meta-trained on batch statistics, and the policy is `support`.
     """
     normalising = batch_norms(model).values()
     return "running" if all(_has_moved(layer) for layer in normalising) else "support"
 
 
 def never_trained(model: nn.Module) -> bool:
-    """Whether a network has batch norms, and all are as they were made: any training moves their scales or shifts.
+    """Returns whether a network's batch norms are all in their initial state, which any training would change.
 
-    A network without any does not tell.
+    The answer is False for a network without batch norms, since it does not tell.
     """
     found = list(batch_norms(model).values())
     return bool(found) and not any(_has_moved(layer) or _is_tuned(layer) for layer in found)
@@ -126,10 +127,10 @@ def _is_tuned(layer: _BatchNorm) -> bool:
 
 @contextlib.contextmanager
 def _passing(model: nn.Module, source: Source, twice: bool) -> Iterator[None]:
-    """Inside, batch norm runs on statistics from there, whatever mode the model is in."""
+    """Context in which batch norm uses statistics from `source`, whatever the model's mode."""
     normalising, by_batch = batch_norms(model).values(), source in ("batch", "moving")
     changes: list[tuple[Any, str, Any]] = [(layer, "training", by_batch) for layer in normalising]
-    # cuDNN differentiates a recurrent layer only in training mode; without dropout the mode has no other effect.
+    # cuDNN differentiates a recurrent layer only in training mode. Without dropout the mode has no other effect.
     changes += [(layer, "training", True) for layer in layers(model).recurrent if not layer.dropout]
     if source == "batch":
         changes += [(layer, "track_running_stats", False) for layer in normalising]
@@ -151,7 +152,7 @@ def _hooked(hooks: list[RemovableHandle]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _collected(model: nn.Module) -> Iterator[Statistics]:
-    """The statistics of what enters each batch norm inside, as tensors with a graph."""
+    """Context that collects the statistics of each batch norm's inputs, as tensors with a graph."""
     found: Statistics = {name: [] for name in batch_norms(model)}
 
     def look(name: str) -> Callable[..., None]:
@@ -167,8 +168,9 @@ def _collected(model: nn.Module) -> Iterator[Statistics]:
 
 @contextlib.contextmanager
 def _normalised_by(model: nn.Module, statistics: Statistics) -> Iterator[None]:
-    """Batch norm inside uses these statistics, and is differentiated with respect to them too: `F.batch_norm` would
-    take stored ones for constants, and meta-training would follow a wrong gradient.
+    """Context in which batch norm uses these statistics and is differentiated with respect to them too.
+
+    `F.batch_norm` would treat given statistics as constants, and the meta-gradient would be wrong.
     """
 
     def use(name: str) -> Callable[..., Tensor]:

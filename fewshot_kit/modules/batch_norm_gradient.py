@@ -1,8 +1,8 @@
-"""Batch norm by the statistics of its batch, with a second derivative that costs a few passes over the images.
+"""Batch norm by the statistics of its batch, with a fast second derivative.
 
-PyTorch takes the derivative of batch norm's backward apart into some thirty element-wise operators, about a third of
-the time of second-order MAML on a convolutional net. Written with the projection
-P(g) = g - mean(g) - z mean(g z), z the normalised input and r its inverse deviation, all that remains is
+PyTorch computes the derivative of batch norm's backward by some thirty element-wise operators, which take about a third
+of the time of second-order MAML on a convolutional net. The formulas here need only a few passes over the images. z is
+the normalised input, r its inverse deviation, and P(g) = g - mean(g) - z mean(g z) a projection:
 
     backward:           dx = w r P(g)                                          dw = sum(g z)      db = sum(g)
     its own backward,   dg = w r P(u) + v z + s                                dw = r sum(u P(g))
@@ -25,14 +25,15 @@ _forward, _backward = torch.ops.aten.native_batch_norm, torch.ops.aten.native_ba
 
 
 def by_its_batch(layer: _BatchNorm, x: Tensor) -> Tensor:
-    """What the layer gives in training mode, `[N, C, ...]` -> the same shape; its batches are not counted, and its
-    running statistics are moved only where it tracks them.
+    """Returns the layer's output in training mode, `[N, C, ...]` -> the same shape.
+
+    The batches are not counted, and the running statistics move only if the layer tracks them.
     """
     stored = (layer.running_mean, layer.running_var) if layer.track_running_stats else (None, None)
-    momentum = 0.1 if layer.momentum is None else layer.momentum  # the mean of all batches would need their count
+    momentum = 0.1 if layer.momentum is None else layer.momentum  # None is the mean of all batches and needs a count
     images = x.dim() > 2 and x.device.type == "cpu" and layer.affine and x.dtype == layer.weight.dtype
     transformed = inside_transform()
-    # Small inputs are served better by the operators as they are; those write to a buffer of every task, too.
+    # PyTorch's operators are faster on small inputs, and they can move running statistics under `vmap`.
     if not images or not torch.is_grad_enabled() or (transformed and stored[0] is not None):
         return F.batch_norm(x, *stored, layer.weight, layer.bias, True, momentum, layer.eps)
     if x.numel() == x.shape[1]:
@@ -81,7 +82,7 @@ class _ByBatchBackward(torch.autograd.Function):
         u, v, s = gradients
         x, weight, mean, inverse, g_projected, g_by_z = ctx.saved_tensors
         u_projected, u_by_z, _ = _backward(u, x, None, None, None, mean, inverse, True, ctx.eps, [True] * 3)
-        # The same operator as a sum of products in one pass: r sum(u P(g)).
+        # The same operator computes the sum of products r sum(u P(g)) in one pass.
         zero, one = torch.zeros_like(mean), torch.ones_like(inverse)
         both = _backward(u, g_projected, None, None, None, zero, one, True, ctx.eps, [False, True, False])[1]
         scale = weight * inverse * (x.shape[1] / x.numel())
@@ -92,7 +93,7 @@ class _ByBatchBackward(torch.autograd.Function):
 
 
 class _OfTasks(torch.autograd.Function):
-    """`_ByBatch` under `torch.func`: the channels of all tasks side by side are those of one layer."""
+    """`_ByBatch` under `torch.func`: the channels of all tasks, side by side, act as channels of one layer."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Any:
@@ -141,7 +142,7 @@ class _OfTasksBackward(torch.autograd.Function):
 
 
 def _side_by_side(tasks: int, dims: Sequence[int | None], tensors: Sequence[Tensor], images: int) -> list[Tensor]:
-    """Images of all tasks -> `[N, tasks * C, ...]`; what there is of each channel -> `[tasks * C]`."""
+    """Images of all tasks -> `[N, tasks * C, ...]`; values per channel of all tasks -> `[tasks * C]`."""
     found = []
     for number, (tensor, dim) in enumerate(zip(tensors, dims[: len(tensors)], strict=True)):
         at = 1 if number < images else 0
@@ -154,7 +155,7 @@ def _side_by_side(tasks: int, dims: Sequence[int | None], tensors: Sequence[Tens
 
 
 def _apart(tasks: int, images: Sequence[Tensor], channels: Sequence[Tensor]) -> tuple[Any, Any]:
-    """What `_side_by_side` has put together, apart, and along which dimension the tasks are."""
+    """Undoes `_side_by_side`; returns the tensors, and the dimension of each that counts the tasks."""
     found = [x.unflatten(1, (tasks, -1)) for x in images] + [c.unflatten(0, (tasks, -1)) for c in channels]
     return tuple(found), (1,) * len(images) + (0,) * len(channels)
 
@@ -164,6 +165,6 @@ def _along(channels: Tensor, x: Tensor) -> Tensor:
 
 
 def _of_z(x: Tensor, mean: Tensor, inverse: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-    """factor * z + offset, per channel, in x's memory layout; without `out=` it would be that of the first operand."""
+    """Returns factor * z + offset, per channel. `out=` gives it x's memory layout, not that of the first operand."""
     factor = factor * inverse
     return torch.addcmul(_along(offset - mean * factor, x), x, _along(factor, x), out=torch.empty_like(x))

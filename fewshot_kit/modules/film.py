@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .heads import find_head
 
-CHANNELS = ("out_channels", "num_features", "out_features")  # by which a layer says how many its output has
+CHANNELS = ("out_channels", "num_features", "out_features")  # attributes that hold a layer's number of output channels
 
 
 def find_modulated(model: nn.Module, name: str | None = None, head: str | None = None) -> tuple[str, int]:
-    """The name of the layer to modulate, and its channels.
+    """Returns the name of the layer to modulate, and its number of channels.
 
     Args:
         name: the layer; by default the last convolution, batch norm or linear layer before the head.
         head: name of the head.
 
     Raises:
-        InputError: no such layer, or one whose channels are not known.
+        InputError: there is no such layer, or its number of channels is unknown.
     """
     modules = dict(model.named_modules())
     if name is not None:
@@ -53,10 +53,10 @@ def _channels(module: nn.Module) -> int | None:
 
 @contextlib.contextmanager
 def modulated(model: nn.Module, name: str, by: Tensor) -> Iterator[None]:
-    """Inside, the output h of a layer, `[N, C, ...]` or `[N, C]`, becomes (1 + scale) h + shift.
+    """Context in which the output h of a layer, `[N, C, ...]` or `[N, C]`, becomes (1 + scale) h + shift.
 
     Args:
-        by: scales and shifts `[2 C]`.
+        by: scales, then shifts, of the channels `[2 C]`.
     """
     scale, shift = by.chunk(2)
 

@@ -1,4 +1,4 @@
-"""The head of a model: the last `nn.Linear`, unless it is named."""
+"""Finds the head of a model, and separates it from the body. The head is the last `nn.Linear`, unless it is named."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..errors import InputError
 
 
 def find_head(model: nn.Module, name: str | None = None) -> str:
-    """The qualified name of the head.
+    """Returns the qualified name of the head.
 
     Args:
         model: any module.
-        name: the head where it is not the last `nn.Linear`, such as `"classifier.2"`.
+        name: name of the head if it is not the last `nn.Linear`, such as `"classifier.2"`.
 
     Raises:
         InputError: the model has no linear layer, or no module of that name.
@@ -36,7 +36,7 @@ def find_head(model: nn.Module, name: str | None = None) -> str:
 
 
 def linear_head(model: nn.Module, name: str | None = None) -> nn.Linear | None:
-    """The head, where it is linear; None where the model has no such head."""
+    """Returns the head if it is linear, and None if the model has no linear head."""
     try:
         head = model.get_submodule(find_head(model, name))
     except InputError:
@@ -45,16 +45,16 @@ def linear_head(model: nn.Module, name: str | None = None) -> nn.Linear | None:
 
 
 def parameters_inside(model: nn.Module, prefix: str) -> set[str]:
-    """Names of the parameters that live in the submodule `prefix`.
+    """Returns the names of the parameters of the submodule `prefix`.
 
-    A tied parameter has one name, the first one it is met under, so it is compared by identity.
+    Parameters are compared by identity, since a tied parameter is listed only under its first name.
     """
     inside = {id(parameter) for parameter in model.get_submodule(prefix).parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in inside}
 
 
 def head_call(model: nn.Module, head: str, run: Callable[[], Tensor]) -> Tensor | None:
-    """What enters the head while `run` runs the model, if the head's output is the model's; None otherwise."""
+    """Returns the input of the head while `run` runs the model; None if the head's output is not the model's."""
     calls: list[tuple[tuple[Tensor, ...], Tensor]] = []
     handle = model.get_submodule(head).register_forward_hook(lambda _, inputs, output: calls.append((inputs, output)))
     try:
@@ -67,9 +67,9 @@ def head_call(model: nn.Module, head: str, run: Callable[[], Tensor]) -> Tensor 
 
 
 def without_head(model: nn.Module, head: str | None = None) -> nn.Module:
-    """The same network, sharing every other module with it, with the head's input as its output.
+    """Returns a network whose output is the input of the model's head; it shares all other modules with the model.
 
-    A model without a linear head, where none is named, is returned as it is.
+    A model without a linear head is returned as it is, if no head is named.
     """
     try:
         path = find_head(model, head).split(".")

@@ -1,7 +1,7 @@
-"""Which of a model's modules run differently while a task is adapted, looked for once a meta-batch.
+"""Finds the modules of a model that run differently during adaptation, and keeps the result for a meta-batch.
 
-A task asks for them a dozen times, and a walk over the modules of a small network takes some fifty microseconds of
-Python, for which other worker threads have to wait.
+A task needs them a dozen times. A search through the modules of a small network takes some fifty microseconds of
+Python, during which other worker threads have to wait.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Layers(NamedTuple):
-    """What `layers` finds."""
+    """The result of `layers`."""
 
     batch_norms: dict[str, _BatchNorm]  # by name
     recurrent: list[nn.RNNBase]
-    tied: bool  # whether two names are one parameter or buffer
+    tied: bool  # whether two names belong to one parameter or buffer
 
 
 _found: ContextVar[dict[nn.Module, Layers] | None] = ContextVar("found", default=None)
@@ -28,7 +28,7 @@ _found: ContextVar[dict[nn.Module, Layers] | None] = ContextVar("found", default
 
 @contextlib.contextmanager
 def looked_for_once() -> Iterator[None]:
-    """Inside, no module is put in, taken out or replaced, so that what `layers` has found of a model still holds."""
+    """Context in which `layers` searches each model only once; no module may be added, removed or replaced in it."""
     token = _found.set({})
     try:
         yield
@@ -37,7 +37,7 @@ def looked_for_once() -> Iterator[None]:
 
 
 def layers(model: nn.Module) -> Layers:
-    """Those modules of a model."""
+    """Returns the modules of a model that run differently during adaptation."""
     found = _found.get()
     if found is None:
         return _look(model)
@@ -47,7 +47,7 @@ def layers(model: nn.Module) -> Layers:
 
 
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The model's batch-norm layers by name."""
+    """Returns the model's batch-norm layers by name."""
     return layers(model).batch_norms
 
 

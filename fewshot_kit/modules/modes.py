@@ -1,4 +1,4 @@
-"""How modules run while a task is adapted: their modes, and paths that can be differentiated twice."""
+"""Contexts that set how modules run during adaptation: attributes, modes, and kernels with a second derivative."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .layers import layers
 
 @contextlib.contextmanager
 def attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Inside, owners have other values under these names: `(owner, name, value)`."""
+    """Context in which attributes have other values; each change is `(owner, name, value)`."""
     before = [(owner, name, vars(owner).get(name, attributes)) for owner, name, _ in changes]
     try:
         for owner, name, value in changes:
@@ -22,7 +22,7 @@ def attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
         yield
     finally:
         for owner, name, value in before:
-            if value is attributes:  # the instance had none of its own: the class's shows again
+            if value is attributes:  # the instance had no value of its own, so the class's applies again
                 delattr(owner, name)
             else:
                 setattr(owner, name, value)
@@ -30,7 +30,7 @@ def attributes(changes: list[tuple[Any, str, Any]]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def kept_modes(module: nn.Module) -> Iterator[None]:
-    """Leave every submodule's train / eval flag as it was."""
+    """Context after which every submodule's train / eval flag is as it was before."""
     modes = [(m, m.training) for m in module.modules()]
     try:
         yield
@@ -41,7 +41,7 @@ def kept_modes(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Keep to kernels that have a second derivative: neither fused attention nor cuDNN's recurrent layers has one."""
+    """Context without fused attention and cuDNN's recurrent layers, which have no second derivative."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         if layers(model).recurrent:

@@ -1,4 +1,4 @@
-"""Where a module lives, and in which dtype."""
+"""Finds devices, and the device and dtype of a module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import InputError, first_line
 
 
 def find_device(device: torch.device | str) -> torch.device:
-    """A device by name, known to be there; `InputError` otherwise."""
+    """Returns a device by name; raises `InputError` if the machine does not have it."""
     try:
         found = torch.device(device)
     except RuntimeError as error:
@@ -28,16 +28,16 @@ def find_device(device: torch.device | str) -> torch.device:
 
 
 def place_of(module: nn.Module) -> dict[str, Any]:
-    """Device and dtype of a module's first parameter, as PyTorch takes them; the defaults for a module without any."""
+    """Returns device and dtype of a module's first parameter, as keyword arguments; the defaults if it has none."""
     first = next(module.parameters(), torch.empty(0))
     return {"device": first.device, "dtype": first.dtype}
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module's first parameter lives; the CPU for a module without any."""
+    """Returns the device of a module's first parameter; the CPU if it has none."""
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    """The first floating dtype among a module's parameters; float32 for a module without any."""
+    """Returns the first floating dtype among a module's parameters; float32 if it has none."""
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)

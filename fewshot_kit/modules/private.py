@@ -1,4 +1,4 @@
-"""What the package asks of PyTorch's insides, for want of a public name: nothing else in it touches `torch._C`."""
+"""The package's only calls of `torch._C`, for functions of PyTorch that have no public name."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def inside_transform() -> bool:
-    """Whether `vmap`, `torch.func.grad` or another transform is at work.
+    """Returns whether the code runs inside `vmap`, `torch.func.grad` or another transform.
 
-    `autograd.grad` and `requires_grad_()` fail there, and `torch.func.grad` is slower by a tenth elsewhere, so that
-    what runs in both has to know. PyTorch calls it `torch._C._are_functorch_transforms_active`.
+    Code that runs both inside and outside has to know: `autograd.grad` and `requires_grad_()` fail inside, and
+    `torch.func.grad` is slower by a tenth outside. PyTorch's name is `torch._C._are_functorch_transforms_active`.
     """
     return torch._C._are_functorch_transforms_active()
 
 
 def unbatched(tensor: Tensor) -> Tensor:
-    """Inside `vmap` what all of its tasks have, with a dimension more for each `vmap`; elsewhere the tensor as it is.
+    """Returns the tensor of all tasks, with one more dimension for each `vmap`; outside `vmap`, the tensor as it is.
 
-    A number of outputs cannot differ from task to task, so that it has to be the largest of all tasks. PyTorch calls
-    it `torch._C._functorch.is_batchedtensor` and `get_unwrapped`.
+    The number of outputs must be the same for all tasks, so it follows from the largest value over all of them.
+    PyTorch's names are `torch._C._functorch.is_batchedtensor` and `get_unwrapped`.
     """
     while torch._C._functorch.is_batchedtensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)

@@ -1,1 +1,1 @@
-"""What algorithms derive from, and what they share."""
+"""Base classes of the algorithms, and the functions that several algorithms share."""

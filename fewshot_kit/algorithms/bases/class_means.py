@@ -1,5 +1,7 @@
-"""A task's class means, and a linear head that starts there: Triantafillou et al., "Meta-Dataset: A Dataset of Datasets
-for Learning to Learn from Few Examples", ICLR 2020."""
+"""Class means of a task, and the linear head that starts from them (Proto-MAML).
+
+Triantafillou et al., "Meta-Dataset: A Dataset of Datasets for Learning to Learn from Few Examples", ICLR 2020.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,25 @@ from ...modules.heads import head_call
 from .inner_loop import Tensors
 from .task_classes import members
 
-ABSENT = -1e4  # the score of a class without an example, which leaves no probability to it
+ABSENT = -1e4  # score of a class without an example: the softmax gives it no probability
 
 
 def class_means(features: Tensor, y: Tensor) -> Tensor:
-    """Features `[S, D]`, class indices `[S]` -> their mean for every class `[classes, D]`."""
+    """Features `[S, D]`, class indices `[S]` -> mean features of every class `[classes, D]`."""
     within = members(y).to(features.dtype)
     return within.T @ features / within.sum(0)[:, None]
 
 
 def class_means_head(features: Tensor, y: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
-    """The linear head whose scores are those of a prototypical network, but for what all classes have in common.
+    """Returns the linear head that scores as a prototypical network does.
 
-    The squared distance to a class mean c is |f|^2 - 2 c f + |c|^2; W = 2 c and b = -|c|^2 (section 3.2, Proto-MAML).
+    The squared distance of features f to a class mean c is |f|^2 - 2 c f + |c|^2. The term |f|^2 is the same for all
+    classes, so the head leaves it out: W = 2 c and b = -|c|^2 (section 3.2, Proto-MAML).
 
     Args:
-        features: of the support set, `[S, D]`.
-        y: `[S]`, class indices.
-        outputs: of the head; a class without an example has no part.
+        features: features of the support set, `[S, D]`.
+        y: class indices, `[S]`.
+        outputs: number of outputs of the head; a class without an example gets the score `ABSENT`.
 
     Returns:
         Weight `[outputs, D]` and bias `[outputs]`.
@@ -41,16 +44,16 @@ def class_means_head(features: Tensor, y: Tensor, outputs: int) -> tuple[Tensor,
 
 
 def start_of_head(model: nn.Module, name: str, adapting: Tensors, run: Callable[[], Tensor], y: Tensor) -> Tensors:
-    """The head's weight and bias at a task's class means, by name.
+    """Returns the head's weight and bias at a task's class means, by name.
 
     Args:
-        name: of the head.
+        name: name of the head.
         adapting: the parameters that adapt, by name.
         run: runs the model on the support set.
-        y: its class indices.
+        y: class indices of the support set.
 
     Raises:
-        InputError: a head that is not linear, does not adapt or does not end the model; targets that are no classes.
+        InputError: the head is not linear, does not adapt or is not the end of the model; the targets are floats.
     """
     head, parts = model.get_submodule(name), (f"{name}.weight", f"{name}.bias")
     if y.is_floating_point():

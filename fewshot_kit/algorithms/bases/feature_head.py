@@ -1,4 +1,4 @@
-"""What the heads on features share: a frozen network embeds, and a classifier is fitted to its embeddings."""
+"""The base of the heads on features: a frozen network embeds examples, and a classifier is fitted to the embeddings."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from .views import COUNTS, views_of
 class FeatureHead(Metric):
     """A subclass fits a classifier to the embeddings of a support set (`fit`) and scores those of queries (`score`).
 
-    Embeddings are centred on the mean of the base classes, where it is known (`begin` takes it from the training
-    split of a frozen network), and L2-normalised: what makes almost any head better (Wang et al., "SimpleShot", 2019).
-    The state of a task is `{"fitted": what `fit` gave, "statistics"}`.
+    Embeddings are centred on the mean of the base classes and L2-normalised, which makes almost any head better
+    (Wang et al., "SimpleShot", 2019). `begin` takes the mean from the training split if the network stays frozen; an
+    unknown mean is not subtracted. The state of a task is `{"fitted": result of `fit`, "statistics"}`.
 
     Args:
-        model: as in `Metric`; `nn.Identity()` where the examples are features already.
+        model: as in `Metric`; `nn.Identity()` if the examples are features already.
         head: as in `Metric`.
-        batch_norm: as in `Metric`; by default the stored statistics, or those of the support set where a network's
-            stored ones were never moved (`modules.batch_norm.usual_policy`).
-        views: average an image's embedding over 1, 2 (mirrored) or 10 (and four corners of each) views, of support and
-            query alike, which takes as many times longer. Of the support set alone it gave nothing when tried.
+        batch_norm: as in `Metric`. By default, batch norm uses the stored statistics if training has moved them, and
+            else those of the support set (`modules.batch_norm.usual_policy`).
+        views: number of views that an image's embedding is averaged over, for support set and queries alike: 1, 2 (the
+            image and its mirror image) or 10 (these and four corner crops of each). The time grows by the same factor.
+            Views of the support set alone did not help when tried.
         criterion: `(scores, targets) -> scalar`; by default cross-entropy.
 
     Raises:
         InputError: an unknown policy or head, another number of views.
     """
 
-    base_mean: Tensor  # [D]; empty where it is not known
+    base_mean: Tensor  # [D]; empty if it is not known
     _given = False  # whether the examples are normalised embeddings
 
     def __init__(self, model: nn.Module, *, batch_norm: str | None = None, views: int = 1, **options: Any) -> None:
@@ -55,7 +56,7 @@ class FeatureHead(Metric):
             raise InputError(f"views is {self.views!r}; it must be one of {', '.join(map(str, COUNTS))}.")
 
     def on_embeddings(self) -> tuple[Callable[[Tensor], Tensor], Algorithm] | None:
-        """Normalised embeddings, and the head for them; None where batch norm looks at a whole batch."""
+        """Returns the map to normalised embeddings and the head for them; None if batch norm mixes the examples."""
         if find_policy(self.batch_norm).queries != "stored" and batch_norms(self.model):
             return None
         other = copy.copy(self)
@@ -77,7 +78,7 @@ class FeatureHead(Metric):
         return embedded.float() if embedded.dtype in (torch.float16, torch.bfloat16) else embedded  # to solve with
 
     def fit(self, features: Tensor, y: Tensor) -> State:
-        """Normalised support embeddings `[S, D]`, class indices `[S]` -> what `score` needs."""
+        """Normalised support embeddings `[S, D]`, class indices `[S]` -> the fitted classifier, as `score` needs it."""
         raise NotImplementedError(f"{type(self).__name__} does not define fit(features, y).")
 
     def score(self, fitted: State, features: Tensor) -> Tensor:
@@ -85,17 +86,19 @@ class FeatureHead(Metric):
         raise NotImplementedError(f"{type(self).__name__} does not define score(fitted, features).")
 
     def held_out(self, x: Tensor, y: Tensor) -> Tensor:
-        """As `Algorithm` has it; the support set is embedded once."""
+        """Returns the scores that `Algorithm.held_out` describes; the support set is embedded only once."""
         return self.held_out_features(self.normalised(self.embed_support(x)[0]), y)
 
     def held_out_features(self, features: Tensor, y: Tensor) -> Tensor:
-        """Normalised support embeddings `[S, D]`, `[S]` -> scores `[S, classes]`, each by a head that was fitted
-        without that example's fold; 0 where a class has no other example.
+        """Normalised support embeddings `[S, D]`, `[S]` -> held-out scores `[S, classes]`.
+
+        Each example is scored by a head that was fitted without the example's fold. The only example of a class has
+        the scores 0.
         """
         return by_folds(lambda x, y, held: self.score(self.fit(x, y), held), features, y)
 
     def normalised(self, embedded: Tensor) -> Tensor:
-        """Embeddings `[N, D]`, centred on the base classes' mean where it is known, of length 1."""
+        """Returns the embeddings `[N, D]` minus the base classes' mean, if it is known, scaled to length 1."""
         return F.normalize(embedded - self.base_mean if self.base_mean.numel() else embedded, dim=-1)
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
@@ -108,9 +111,9 @@ class FeatureHead(Metric):
         return self.score(state["fitted"], self._features(self.embed_query(x, state["statistics"])))
 
     def begin(self, split: Any, iterations: int) -> None:
-        """Take the mean of the training classes' embeddings, over at most 1,000 examples spread over the split.
+        """Takes the mean embedding of 1,000 to 2,000 examples, spread over the training split, or of all if fewer.
 
-        With meta-updates to come the embeddings are going to move, and no mean is known.
+        The mean is left unknown if meta-updates follow, since they will move the embeddings.
         """
         if iterations:
             self.base_mean = self.base_mean.new_empty(0)

@@ -1,4 +1,7 @@
-"""A learner on higher that adapts some of a model's parameters and freezes the rest: what BOIL and ANIL clone to."""
+"""The learner that `clone()` of BOIL and ANIL returns: it adapts some parameters of a model and freezes the rest.
+
+It is built on the library higher.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from ... import compat
 class FrozenLearner(nn.Module):
     """`adapt(loss)` takes one gradient step on the adapting parameters; `forward` runs the adapted model.
 
-    Back-propagating a loss of the learner reaches the model that it was made of, its frozen parameters included.
+    Gradients of the learner's loss reach the model that it was made from, including the frozen parameters.
 
     Args:
         model: the module to adapt; it is not changed.
         adapting: names of the parameters that `adapt` changes.
-        lr: the step's rate.
+        lr: learning rate of the step.
         first_order: leave out the derivative of the step's gradients.
     """
 
@@ -27,7 +30,7 @@ class FrozenLearner(nn.Module):
         higher = compat.higher()
         self.first_order = first_order
         self.adapting = [name in adapting for name, _ in model.named_parameters()]
-        # higher's own way to first order, track_higher_grads=False, also cuts the gradient to the model itself.
+        # higher's own first-order option, track_higher_grads=False, would also cut the gradient to the model itself.
         self.learner = higher.monkeypatch(model, copy_initial_weights=False, track_higher_grads=True)
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=lr)
         self.optimizer = higher.get_diff_optim(optimizer, model.parameters(), fmodel=self.learner)
@@ -36,7 +39,7 @@ class FrozenLearner(nn.Module):
         return self.learner(*args, **kwargs)
 
     def adapt(self, loss: Tensor) -> None:
-        """One step along the gradient of `loss`, which was computed by this learner."""
+        """Takes one step along the gradient of `loss`, which this learner has computed."""
         self.optimizer.step(loss, grad_callback=self._keep_adapting)
 
     def _keep_adapting(self, gradients: list[Tensor | None]) -> list[Tensor | None]:

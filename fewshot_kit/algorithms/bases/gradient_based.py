@@ -1,4 +1,4 @@
-"""What MAML, ANIL, BOIL and fine-tuning share: some of the model's parameters adapt, by a rule, for some steps."""
+"""The base of the algorithms with an inner loop, such as MAML, ANIL, BOIL and fine-tuning."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from .protocol import Algorithm, Criterion
 
 
 class GradientBased(Algorithm):
-    """Inner-loop algorithms. A subclass says which parameters adapt (`adapts`) and by which rule (`rule`).
+    """Base of the inner-loop algorithms. A subclass says which parameters adapt (`adapts`) and by which rule (`rule`).
 
-    The state of a task is `{"parameters": adapted ones by name, "buffers": by name, those of batch norm only where it
-    reads them, "statistics": of the support set, where batch norm is to use them}`.
+    The state of a task is `{"parameters", "buffers", "statistics"}`. `parameters` are the adapted ones, by name.
+    `buffers` are the model's, by name, without those of batch norm if it does not read them. `statistics` are those of
+    the support set, if batch norm normalises queries by them.
 
     Args:
         model: any `nn.Module` that gives scores `[N, classes]`.
-        lr: inner-loop rate.
+        lr: learning rate of the inner loop.
         first_order: leave out the derivative of the inner gradients.
-        steps: inner-loop steps.
-        optimizer: by which rule: `"sgd"`, plain steps, or `"adam"`, which needs no rate for each layer (differentiate
-            it to first order: its steps hardly depend on the size of the gradients). For algorithms without a rule of
-            their own.
+        steps: number of inner-loop steps.
+        optimizer: update rule of the inner loop, `"sgd"` (plain steps) or `"adam"`. Adam needs no rate for each layer;
+            use it with `first_order=True`, since its steps hardly depend on the size of the gradients. Algorithms with
+            a rule of their own do not take this option.
         head: name of the head; by default the last `nn.Linear`.
-        class_means: start every task's head at the class means of its support features, as a prototypical network
-            scores (Proto-MAML), in place of the model's own head, which then has no part in it.
+        class_means: start every task's head at the class means of its support features, where it scores as a
+            prototypical network does (Proto-MAML). The model's own head is then not used.
         batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
-            queries are normalised together (the MAML paper). `support`: from the support set, as the adapted model
-            sees it (inductive). `running`: the stored ones, which meta-training leaves as they are.
+            queries are normalised together (the MAML paper). `support`: from the support set under the adapted
+            parameters (inductive). `running`: from the stored statistics, which meta-training does not change.
         criterion: `(scores, targets) -> scalar`; by default chosen by the targets.
 
     Raises:
@@ -48,7 +49,7 @@ class GradientBased(Algorithm):
 
     descends = True
     keeps_head = True
-    takes_rules = True  # whether `optimizer` may name its update rule; not where it has one of its own
+    takes_rules = True  # whether `optimizer` may name the update rule; False for algorithms with a rule of their own
     lr: float
     steps: int
     batch_norm: str
@@ -86,18 +87,18 @@ class GradientBased(Algorithm):
 
     @property
     def policy(self) -> Policy:
-        """How batch norm runs; what a subclass overrides to have it run otherwise."""
+        """Returns how batch norm runs; a subclass may override it."""
         return find_policy(self.batch_norm, twice=True)
 
     @property
     def max_ways(self) -> int | None:
-        """The classes that the head can tell apart; None where the model has no linear head."""
+        """Number of classes that the head can tell apart; None if the model has no linear head."""
         head = linear_head(self.model, self.head)
         return head.out_features if head is not None else None
 
     @property
     def together(self) -> bool:
-        """Where batch norm takes its statistics from the queries."""
+        """Whether the scores of a query depend on the other queries: by the method, or by batch norm's statistics."""
         return self.transductive or self.policy.together(self.model)
 
     def adapts(self) -> set[str]:
@@ -105,7 +106,7 @@ class GradientBased(Algorithm):
         return {name for name, _ in self.model.named_parameters()}
 
     def initial(self) -> Tensors:
-        """What the inner loop starts from, by name."""
+        """Returns the parameters that the inner loop starts from, by name."""
         names = self.adapts()
         return {name: p for name, p in self.model.named_parameters() if name in names and p.requires_grad}
 
@@ -116,7 +117,7 @@ class GradientBased(Algorithm):
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`.
 
-        Works under `no_grad` and `inference_mode` too; the state then carries no graph.
+        It works under `no_grad` and `inference_mode` too; the state then carries no graph.
         """
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.no_grad():
@@ -124,9 +125,9 @@ class GradientBased(Algorithm):
         return self.remembered(self.trajectory(x, y)[-1], x)
 
     def trajectory(self, x: Tensor, y: Tensor) -> list[tuple[Tensors, Tensors]]:
-        """What `descend` finds from the start of a task and the model's own buffers."""
+        """Runs `descend` from the start of a task and the model's own buffers, and returns its result."""
         differentiable, normalising = torch.is_grad_enabled(), batch_norms(self.model).values()
-        # Statistics that no pass looks at are not copied for every task.
+        # Batch norm's statistics are copied for every task only if a pass reads them.
         unread = set() if self.policy.reads_stored else {id(buffer) for m in normalising for buffer in m.buffers()}
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
         order = 0 if not differentiable else 1 if self.first_order else 2
@@ -134,34 +135,35 @@ class GradientBased(Algorithm):
             return self.descend(x, y, self.start(x, y, buffers, order), buffers, order)
 
     def start(self, x: Tensor, y: Tensor, buffers: Tensors, order: int) -> Tensors:
-        """What the inner loop of a task starts from, by name: `initial`, with the head of its own where it has one."""
+        """Returns the parameters that the task's inner loop starts from: `initial`, or with the head at class means."""
         parameters = self.initial()
         if not self.class_means:
             return parameters
         with torch.set_grad_enabled(order > 0):
             name = find_head(self.model, self.head)
             head = start_of_head(self.model, name, parameters, lambda: self.run({}, buffers, x)[0], y)
-        # Views, since the head comes from the same body: the slope of a step must not go through where it came from.
+        # The head was computed from these same parameters. Views keep the gradient of a step from going through that.
         own = {part: p.view_as(p) for part, p in parameters.items()}
         return own | {part: variable(p) for part, p in head.items()}
 
     def descend(
         self, x: Tensor, y: Tensor, parameters: Tensors, buffers: Tensors, order: int
     ) -> list[tuple[Tensors, Tensors]]:
-        """The inner loop: adapted parameters and buffers after the last step, and before them those of earlier steps.
+        """Runs the inner loop and returns a list whose last item is the adapted parameters and buffers.
 
-        A subclass overrides it where the loop itself is another. Batch norm is set for a support set.
+        A subclass with another loop overrides it, and may put the results of earlier steps before the last item. The
+        caller has set batch norm for a support set.
 
         Args:
             x, y: support set `[S, ...]`, `[S]`.
-            parameters, buffers: what it starts from, by name.
+            parameters, buffers: where the loop starts, by name.
             order: as in `inner_loop`.
         """
         loss = self.support_loss(x, y, order)
         return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
 
     def remembered(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
-        """What a task that has adapted to the support images `x` is remembered by: its state."""
+        """Returns the state of a task, made from its adapted parameters and buffers and its support images `x`."""
         parameters, buffers = adapted
         if not torch.is_grad_enabled():
             parameters = {name: p.detach() for name, p in parameters.items()}
@@ -173,10 +175,10 @@ class GradientBased(Algorithm):
         return state
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
-        """What the inner loop descends, a function of the adapting parameters and the buffers.
+        """Returns the loss that the inner loop descends, as a function of the adapting parameters and the buffers.
 
         Args:
-            order: as in `inner_loop`; below 2, nothing that does not adapt needs a graph.
+            order: as in `inner_loop`; below 2, parameters that do not adapt need no graph.
         """
 
         def loss(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, Tensors]:
@@ -190,16 +192,16 @@ class GradientBased(Algorithm):
         return self.answered(state, x)[0]
 
     def answered(self, state: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensors]:
-        """Query set `[Q, ...]` -> the scores, and the buffers after the forward pass."""
+        """Query set `[Q, ...]` -> scores `[Q, classes]`, and the buffers after the forward pass."""
         with self.policy.on_queries(self.model, state.get("statistics", {})), twice_differentiable(self.model):
             return self.run(state["parameters"], state["buffers"], x)
 
     def run(self, parameters: Tensors, buffers: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
-        """The model's scores `[N, classes]` with other parameters and buffers, by name, and the buffers after it.
+        """Runs the model with these parameters and buffers; returns scores `[N, classes]` and the buffers afterwards.
 
-        A subclass overrides it where what adapts is no parameter of the model.
+        A subclass overrides it if it adapts something other than parameters of the model.
         """
-        # Batch norm and its like write to the buffers they are given: to copies, so that no state is changed.
+        # Layers such as batch norm write to their buffers. They get copies, so that no task's state is changed.
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         given = {**parameters, **buffers}
         try:
@@ -213,7 +215,7 @@ class GradientBased(Algorithm):
             ) from error
 
     def check_clonable(self) -> None:
-        """Raises `InputError` where the libraries' learners, which take plain steps, would do something else."""
+        """Raises `InputError` if the libraries' learners, which take plain steps, would not do the same."""
         if self.class_means:
             raise InputError(
                 "learn2learn's and higher's learners start from the model's own head, and class_means is True; use "

@@ -1,4 +1,4 @@
-"""What the algorithms share whose inner loop takes plain steps with all parameters: the head may have its own rate."""
+"""The base of the inner-loop algorithms that adapt all parameters; the head may have its own learning rate."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class HeadRate(GradientBased):
     """Every parameter adapts. `GradientBased` describes the other options.
 
     Args:
-        head_lr: the head's own rate, where it needs another than the rest: a trained body is soon torn by the rate at
-            which a new head learns. By default `lr`.
+        head_lr: learning rate of the head, by default `lr`. A new head needs a larger rate than a trained body
+            tolerates.
 
     Raises:
-        InputError: as `GradientBased`; a `head_lr` that is no positive number, without a head to have it, or with
-            Adam, whose steps have one size for all.
+        InputError: as `GradientBased`; `head_lr` is no positive number, the model has no head, or the optimizer is
+            Adam, which takes one rate for all parameters.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class HeadRate(GradientBased):
             raise InputError(f"head_lr is for plain steps, and optimizer is {self.optimizer!r}; leave one of them out.")
 
     def inner_rates(self) -> dict[str, float]:
-        """`head_lr` for the head's parameters and `lr` for all others, by name in the model's order."""
+        """Returns `head_lr` for the head's parameters and `lr` for all others, by name in the model's order."""
         head = set() if self.head_lr is None else parameters_inside(self.model, find_head(self.model, self.head))
         return {
             name: self.lr if self.head_lr is None or name not in head else self.head_lr
@@ -50,11 +50,11 @@ class HeadRate(GradientBased):
         }
 
     def rule(self) -> Rule:
-        """The steps of `optimizer`, the head's at its own rate where it has one."""
+        """Returns the rule of `optimizer`, with the head's own rate if it has one."""
         return super().rule() if self.head_lr is None else sgd(self.inner_rates())
 
     def check_clonable(self) -> None:
-        """Raises `InputError` where learn2learn's learners would do something else."""
+        """Raises `InputError` if learn2learn's learners would not do the same."""
         super().check_clonable()
         if self.head_lr is not None:
             raise InputError(

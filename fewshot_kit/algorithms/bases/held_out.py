@@ -1,4 +1,4 @@
-"""How well a classifier does on examples it was not fitted to, told from the support set alone by few folds."""
+"""Cross-validation on a support set: how well a classifier does on examples that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TEMPERATURES = tuple(2.0**power for power in range(-2, 9))
 
 
 def fold_weights(y: Tensor, classes: int) -> Tensor:
-    """What each support example counts for while a fold is held out, class indices `[S]` -> `[folds, S]`, 0 or 1.
+    """Class indices `[S]` -> weights of the support examples for each fold `[folds, S]`: 0 if held out, and 1 if not.
 
-    A fold holds out one example of every class, or a few: leaving out single ones would leave their class weaker than
-    the others, and tell of that instead (5-way 2-shot on real features: 61 % for a true 89 %). A class's only example
-    is never held out. The number of folds follows from the shape alone, so that nothing waits for a GPU.
+    A fold holds out one or a few examples of every class. Holding out a single example would weaken its class against
+    the others, and the accuracy would come out too low (5-way 2-shot on real features: 61 % instead of 89 %). The only
+    example of a class is never held out. The number of folds depends on the shape alone, so nothing waits for a GPU.
     """
     folds = min(MOST, max(2, -(-len(y) // classes)))
     fold = (presentations(y) - 1) % folds
@@ -28,19 +28,19 @@ def fold_weights(y: Tensor, classes: int) -> Tensor:
 
 
 def measurable(y: Tensor) -> Tensor:
-    """Which examples can be held out, class indices `[S]` -> bool `[S]`: those whose class has another one."""
+    """Class indices `[S]` -> bool `[S]`: whether an example can be held out, since its class has another one."""
     return (y[:, None] == y[None, :]).sum(-1) > 1
 
 
 def class_balance(y: Tensor, weights: Tensor) -> Tensor:
-    """Example weights `[..., S]`, changed so that every class counts the same; their mean stays."""
+    """Returns the example weights `[..., S]`, changed so that all classes have the same total; their mean stays."""
     same = (y[:, None] == y[None, :]).to(weights.dtype)
     balanced = weights / (weights @ same).clamp(min=1)
     return balanced * weights.sum(-1, keepdim=True) / balanced.sum(-1, keepdim=True)
 
 
 def by_folds(fit_and_score: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """Each example's scores by what was fitted without its fold, `[S, classes]`; 0 where none can be held out.
+    """Returns each example's scores by a fit without its fold, `[S, classes]`; 0 if it cannot be held out.
 
     Args:
         fit_and_score: `(x [s, ...], y [s], held-out x [h, ...]) -> scores [h, classes or more]`.
@@ -58,19 +58,21 @@ def by_folds(fit_and_score: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tenso
 
 
 class Chosen(NamedTuple):
-    """Which of several ways to fit did best on what it was not fitted to."""
+    """The way to fit that did best on held-out examples."""
 
-    place: Tensor  # the way's number, a scalar
+    place: Tensor  # index of the way, a scalar
     temperature: Tensor  # factor that turns its scores into logits, a scalar
 
 
 def choose(scores: Tensor, y: Tensor, usual: int, temperature: float) -> Chosen:
-    """The most regularised way whose held-out loss is within one standard error of the least (Breiman et al., 1984).
+    """Returns the most regularised way to fit whose held-out loss is within one standard error of the least.
+
+    This is the rule of Breiman et al. (1984).
 
     Args:
-        scores: held-out scores `[ways to fit, S, classes]`, from the least regularised to the most.
+        scores: held-out scores `[ways to fit, S, classes]`, from the least regularised way to the most.
         y: class indices `[S]`.
-        usual, temperature: what to take where no example can be held out.
+        usual, temperature: the choice if no example can be held out.
     """
     factors = torch.tensor(TEMPERATURES, dtype=scores.dtype, device=scores.device)
     lost = _losses(scores, y, factors)  # [ways to fit, temperatures, S]
@@ -91,8 +93,10 @@ def choose(scores: Tensor, y: Tensor, usual: int, temperature: float) -> Chosen:
 
 
 def _losses(scores: Tensor, y: Tensor, factors: Tensor) -> Tensor:
-    """Cross-entropies `[ways to fit, temperatures, S]`. Some right answers in a row are no proof of certainty: as if
-    one example more had been seen, whose class nobody knows.
+    """Returns cross-entropies `[ways to fit, temperatures, S]`, with a penalty on too much certainty.
+
+    A few right answers in a row do not prove certainty. The mean over all classes therefore counts as one example in
+    S + 1, as if one more example had been seen whose class is unknown.
     """
     logs = (scores[:, None] * factors[:, None, None]).log_softmax(-1)  # [ways to fit, temperatures, S, classes]
     right = logs.gather(-1, y[None, None, :, None].expand(*logs.shape[:-1], 1)).squeeze(-1)

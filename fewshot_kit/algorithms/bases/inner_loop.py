@@ -1,6 +1,6 @@
-"""The one inner loop that every gradient-based algorithm is a composition of, in optax's manner.
+"""The inner loop of all gradient-based algorithms, and its update rules, in the style of optax.
 
-A rule is two pure functions; what it carries from step to step is handed in and out, never stored.
+A rule is two pure functions. Its memory, such as Adam's moments, is passed in and returned, never stored.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ Loss = Callable[[Tensors, Tensors], tuple[Tensor, Tensors]]
 
 
 class Rule(NamedTuple):
-    """An update rule: `init(parameters)` gives its memory; `update(parameters, gradients, loss, memory, step)` one step
-    and the memory after it. The loss is handed over as a constant.
+    """An update rule, as two functions.
+
+    `init(parameters)` returns the memory before the first step. `update(parameters, gradients, loss, memory, step)`
+    returns the parameters and the memory after a step. The loss is passed as a constant.
     """
 
     init: Callable[[Tensors], Any]
@@ -28,7 +30,7 @@ class Rule(NamedTuple):
 
 
 def sgd(lr: float | Mapping[str, Tensor | float]) -> Rule:
-    """Plain gradient descent: p - lr * g, with one rate, one for every parameter, or one for each of its elements."""
+    """Returns plain gradient descent, p - lr * g, with one rate, one for each parameter, or one for each element."""
 
     def update(parameters: Tensors, gradients: Tensors, loss: Tensor, memory: None, step: int) -> tuple[Tensors, None]:
         if isinstance(lr, Mapping):
@@ -39,7 +41,7 @@ def sgd(lr: float | Mapping[str, Tensor | float]) -> Rule:
 
 
 def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Rule:
-    """Adam (Kingma and Ba, 2015, algorithm 1)."""
+    """Returns the rule of Adam (Kingma and Ba, 2015, algorithm 1)."""
     beta1, beta2 = betas
 
     def init(parameters: Tensors) -> tuple[Tensors, Tensors]:
@@ -61,21 +63,21 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     return Rule(init, update)
 
 
-# The rules that an option can name, each a function of its rate.
+# The rules that the option `optimizer` can name. Each is a function of the learning rate.
 RULES: dict[str, Callable[[float], Rule]] = {"sgd": sgd, "adam": adam}
 
 
 def inner_loop(
     loss: Loss, parameters: Tensors, buffers: Tensors, rule: Rule, steps: int, order: int
 ) -> tuple[Tensors, Tensors]:
-    """Adapt: `steps` updates of `parameters` by `rule` along the gradient of `loss`.
+    """Takes `steps` updates of `parameters` by `rule` along the gradient of `loss`.
 
-    Buffers go through the loss as values, so that no module is changed.
+    The loss takes the buffers and returns the new ones, so that no module is changed.
 
     Args:
         loss: `(parameters, buffers) -> (scalar, buffers)`.
-        order: 2 leaves the result differentiable with respect to the parameters that came in; 1 takes the gradients
-            as constants there (FOMAML); 0 keeps no graph from one step to the next.
+        order: 2 leaves the result differentiable with respect to the initial parameters. 1 does so too, but treats the
+            gradients as constants (FOMAML). 0 keeps no graph from one step to the next.
 
     Returns:
         The adapted parameters and the buffers after the last step.
@@ -93,10 +95,10 @@ def inner_loop(
 def descended(
     loss: Callable[..., Tensor], weights: Tensor, constants: tuple[Tensor, ...], rule: Rule, steps: int
 ) -> Tensor:
-    """A head's weights after `steps` updates by `rule` along the gradient of `loss(weights, *constants)`.
+    """Returns a head's weights after `steps` updates by `rule` along the gradient of `loss(weights, *constants)`.
 
-    Differentiable with respect to the weights that came in and to the constants, where gradients are enabled. Works
-    under `no_grad` and `inference_mode` too.
+    The result is differentiable with respect to the initial weights and the constants, if gradients are enabled. The
+    function works under `no_grad` and `inference_mode` too.
     """
     if torch.is_inference_mode_enabled():
         with torch.inference_mode(False), torch.no_grad():
@@ -119,7 +121,7 @@ def descended(
 def _gradients(
     loss: Loss, parameters: Tensors, buffers: Tensors, create_graph: bool
 ) -> tuple[Tensors, Tensor, Tensors]:
-    """The slopes, constants without `create_graph`, the loss as a constant, and the buffers after it."""
+    """Returns the gradients (constants without `create_graph`), the loss as a constant, and the new buffers."""
     if inside_transform():
 
         def valued(parameters: Tensors, buffers: Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
@@ -129,7 +131,7 @@ def _gradients(
         slopes, (value, buffers) = torch.func.grad(valued, has_aux=True)(parameters, buffers)
         return slopes if create_graph else {name: g.detach() for name, g in slopes.items()}, value, buffers
     value, buffers = loss(parameters, buffers)
-    if not value.requires_grad:  # no adapting parameter takes part
+    if not value.requires_grad:  # the loss depends on no adapting parameter
         return {name: torch.zeros_like(p) for name, p in parameters.items()}, value, buffers
     found = torch.autograd.grad(
         value, list(parameters.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True
@@ -138,10 +140,10 @@ def _gradients(
 
 
 def leaf(parameter: Tensor) -> Tensor:
-    """The same values, as something to differentiate with respect to."""
+    """Returns a tensor of the same values that is a leaf of the graph, to differentiate with respect to."""
     return parameter.detach() if inside_transform() else parameter.detach().requires_grad_()
 
 
 def variable(tensor: Tensor) -> Tensor:
-    """The tensor, as a leaf where nothing is differentiated through it so far: autograd knows no others."""
+    """Returns the tensor, made a leaf if it needs no gradient yet: autograd differentiates only by tensors that do."""
     return tensor if inside_transform() or tensor.requires_grad else leaf(tensor)

@@ -1,4 +1,4 @@
-"""What the algorithms share that learn the rates of their inner loop."""
+"""The base of the algorithms that learn the learning rates of their inner loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .gradient_based import GradientBased
 
 
 class LearnedRate(GradientBased):
-    """`lr`, and `head_lr` where there is one, are where the rates start."""
+    """The rates are learned. `lr`, and `head_lr` if the algorithm takes one, are their initial values."""
 
     fixed = frozenset({"lr", "head_lr"})
     takes_rules = False

@@ -1,5 +1,4 @@
-"""What is trained on classes as classes: the network tells all training classes apart, and a head on its features does
-new tasks."""
+"""The base of the algorithms that train a classifier of all training classes; a head on features solves new tasks."""
 
 from __future__ import annotations
 
@@ -19,21 +18,21 @@ from .feature_head import FeatureHead
 
 
 class LearnsClasses(FeatureHead):
-    """A subclass inherits from a head on features too, which does new tasks. `FeatureHead` describes the other options.
+    """A subclass also inherits from a head on features, which solves new tasks. `FeatureHead` has the other options.
 
-    A meta-update learns from `meta_batch` labelled batches, each normalised by itself, which move batch norm's stored
-    statistics; new tasks are done with these.
+    A meta-update learns from `meta_batch` labelled batches. Batch norm normalises each batch by itself and moves its
+    stored statistics, which new tasks then use.
 
     Args:
-        classes: how many training classes there are, each turn counted where turns are classes of their own. None
-            leaves the network as it is, for adapting only.
-        batch: images of a labelled batch.
-        smoothing: share of a label that goes to all classes alike.
-        batch_norm: as in `FeatureHead`, but the stored statistics where classes are learned.
+        classes: number of training classes, with rotations counted if they are classes of their own. None leaves the
+            network as it is, for adapting only.
+        batch: number of images in a labelled batch.
+        smoothing: share of a label that is spread evenly over all classes.
+        batch_norm: as in `FeatureHead`, but by default the stored statistics if classes are learned.
 
     Raises:
-        InputError: counts below 1, a share out of range; classes to learn without a linear head that says how many
-            features there are.
+        InputError: a count below 1, a share out of range; classes are to be learned, and the model has no linear head
+            that tells the number of features.
     """
 
     fixed = FeatureHead.fixed | {"classes"}
@@ -78,7 +77,7 @@ class LearnsClasses(FeatureHead):
         generator: torch.Generator,
         device: torch.device,
     ) -> Episode:
-        """Labelled batches `[T, batch, ...]`, `[T, batch]`, as queries without a support set.
+        """Draws labelled batches `[T, batch, ...]`, `[T, batch]`, as queries without a support set.
 
         Raises:
             InputError: `classes` is not the number of the split's classes.
@@ -95,7 +94,7 @@ class LearnsClasses(FeatureHead):
         return Episode(x[:, :0], y[:, :0], x, y)
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """The smoothed criterion of a labelled batch, and its scores `[batch, classes]`."""
+        """Returns the criterion of a labelled batch, with smoothed labels, and the scores `[batch, classes]`."""
         if self.classes is None:
             return super().loss(episode)
         source: Source = "moving" if self.training else "batch"

@@ -1,4 +1,4 @@
-"""What the metric algorithms share: the model, without its head, embeds the examples; nothing is adapted by steps."""
+"""The base of the metric algorithms: the model without its head embeds the examples, and there is no inner loop."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ class Metric(Algorithm):
     """A subclass compares the embeddings of queries with those of the support set.
 
     Args:
-        model: any `nn.Module`; its head is left out, and the head's input `[N, D]` is the embedding. A model without a
-            linear head is an embedding as it is. The rest of it is trained in place.
+        model: any `nn.Module`. Its head is left out, and the input of the head, `[N, D]`, is the embedding. The output
+            of a model without a linear head is the embedding. The model is trained in place.
         head: name of the head; by default the last `nn.Linear`.
         batch_norm: where batch norm takes its statistics from. `transductive`: support and query set each from
-            themselves. `support`: both from the support set (inductive). `running`: the stored ones, which training
-            moves as PyTorch does, each pass normalised by itself (inductive, and the same for any number of ways).
+            themselves. `support`: both from the support set (inductive). `running`: from the stored statistics
+            (inductive, and the same for any number of ways); in training each pass is normalised by itself and moves
+            the stored statistics, as PyTorch does.
         criterion: `(scores, targets) -> scalar`; by default cross-entropy.
 
     Raises:
@@ -31,7 +32,7 @@ class Metric(Algorithm):
 
     fixed = frozenset({"head"})
     regression = False
-    moves = True  # whether training moves the stored statistics, where `batch_norm` is `running`
+    moves = True  # whether training moves the stored statistics if `batch_norm` is `running`
 
     def __init__(
         self,
@@ -45,20 +46,21 @@ class Metric(Algorithm):
         self.batch_norm: str = batch_norm
 
     def check(self) -> None:
-        """Raises `InputError` for a policy that there is not, or that the model cannot follow."""
+        """Raises `InputError` for a batch-norm policy that does not exist or that the model cannot follow."""
         self.policy.check(self.model)
 
     @property
     def policy(self) -> Policy:
-        """How batch norm runs; what a subclass overrides to have it run otherwise."""
+        """Returns how batch norm runs; a subclass may override it."""
         found = find_policy(self.batch_norm)
         moving = found.support == "stored" and self.training and self.moves
         return replace(found, support="moving", queries="moving") if moving else found
 
     def embed(self, x: Tensor) -> Tensor:
-        """Examples `[N, ...]` -> embeddings `[N, D]`, with batch norm as it is set at the moment.
+        """Examples `[N, ...]` -> embeddings `[N, D]`.
 
-        What a subclass overrides to see its examples otherwise; `embed_support` and `embed_query` set batch norm.
+        `embed_support` and `embed_query` set batch norm before they call it. A subclass may override it to embed in
+        another way.
         """
         return self._run(x) if batch_norms(self.model) and self.policy.queries != "stored" else in_batches(self._run, x)
 
@@ -67,7 +69,7 @@ class Metric(Algorithm):
         return embedded
 
     def embed_support(self, x: Tensor) -> tuple[Tensor, Statistics]:
-        """Support set `[S, ...]` -> embeddings `[S, D]`, and the batch-norm statistics that queries are to use."""
+        """Support set `[S, ...]` -> embeddings `[S, D]`, and the batch-norm statistics for the queries."""
         with self.policy.on_support(self.model), self.policy.kept(self.model) as statistics:
             return self.embed(x), statistics
 
@@ -78,5 +80,5 @@ class Metric(Algorithm):
 
     @property
     def together(self) -> bool:
-        """Also where batch norm takes its statistics from the queries."""
+        """Whether the scores of a query depend on the other queries: by the method, or by batch norm's statistics."""
         return self.transductive or self.policy.together(self.model)

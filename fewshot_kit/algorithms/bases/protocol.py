@@ -1,4 +1,4 @@
-"""The protocol that every algorithm follows: all that trainer, evaluator, `adapt` and engines ask of one."""
+"""The interface of every algorithm, which trainer, evaluator, `adapt` and engines use."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ...episodes import Episode
 from ...errors import InputError
 from .held_out import by_folds
 
-# What was learned of one task: a tensor, or any nesting of dicts, lists and tuples of tensors.
+# What an algorithm has learned of one task: a tensor, or nested dicts, lists and tuples of tensors.
 State = Any
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def default_criterion(scores: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy where the targets are class indices, mean squared error where they are floats."""
+    """Returns the cross-entropy if the targets are class indices, and the mean squared error if they are floats."""
     if targets.is_floating_point():
         return F.mse_loss(scores.view_as(targets) if scores.numel() == targets.numel() else scores, targets)
     return F.cross_entropy(scores, targets)
 
 
 def _checked(init: Callable[..., None]) -> Callable[..., None]:
-    """An `__init__` after which, where it is the outermost one, the options are checked."""
+    """Returns an `__init__` that calls `check` at its end, if it is the outermost one of the object."""
 
     @functools.wraps(init)
     def made(self: Algorithm, *args: Any, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
         except InputError:
             raise
         except Exception:
-            if outermost:  # what broke it may be an option out of range, of which `check` has a sentence
+            if outermost:  # an option out of range may be the cause, and `check` has a message for that
                 with contextlib.suppress(AttributeError):
                     self.check()
             raise
@@ -49,28 +49,28 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
 
 
 class Algorithm(nn.Module):
-    """Holds what is learned across tasks, and nothing of any one task.
+    """The base of all algorithms. It holds what is learned across tasks, and nothing of any one task.
 
-    A new algorithm defines `adapt` and `predict`. State is returned, never stored on `self`, so that
-    tasks cannot overwrite each other. Calling an algorithm runs its model.
+    A new algorithm defines `adapt` and `predict`. `adapt` returns the state of a task and never stores it on `self`,
+    so that tasks cannot overwrite each other. Calling an algorithm runs its model.
 
     Args:
         model: any `nn.Module`.
         criterion: `(scores, targets) -> scalar`; by default chosen by the targets (`default_criterion`).
     """
 
-    recipe: dict[str, Any] | None = None  # how a registry made it; None for an object made by hand
-    fixed: frozenset[str] = frozenset()  # options that it is made with and that cannot be replaced later
-    shaped_by: frozenset[str] = frozenset()  # options that its parameters' shapes follow, when it is made
-    regression = True  # whether it can learn float targets; class labels it always can
-    transductive = False  # whether its method itself looks at all queries of a task together
-    descends = False  # whether adapting trains on the support set, in `steps` at `lr`: then it is expected to fit it
-    keeps_head = False  # whether the model's own outputs are the scores, so that they limit the classes
-    classes: int | None = None  # training classes that `loss` tells apart, where `draw` gives labelled batches
-    batch_norm: str | None = None  # name of its batch-norm policy, where it has one
+    recipe: dict[str, Any] | None = None  # name and options that a registry made it from; None if made by hand
+    fixed: frozenset[str] = frozenset()  # options that cannot be replaced after creation
+    shaped_by: frozenset[str] = frozenset()  # options that decide the shapes of its parameters at creation
+    regression = True  # whether it can learn float targets; it can always learn class labels
+    transductive = False  # whether the method itself looks at all queries of a task together
+    descends = False  # whether `adapt` trains on the support set, for `steps` at `lr`; it should then fit that set
+    keeps_head = False  # whether the scores are the model's own outputs, whose number then limits the classes
+    classes: int | None = None  # number of training classes that `loss` tells apart, if `draw` gives labelled batches
+    batch_norm: str | None = None  # name of its batch-norm policy, if it has one
     head: str | None = None  # name of the model's head; None for the last `nn.Linear`
-    lr: float | None = None  # rate of its inner loop, where it has one
-    steps: int | None = None  # of its inner loop
+    lr: float | None = None  # learning rate of its inner loop, if it has one
+    steps: int | None = None  # number of steps of its inner loop, if it has one
 
     @_checked
     def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
@@ -84,12 +84,13 @@ class Algorithm(nn.Module):
             setattr(cls, "__init__", _checked(vars(cls)["__init__"]))  # noqa: B010  mypy forbids the assignment
 
     def check(self) -> None:
-        """Raises `InputError` for options out of range. Called once after the outermost `__init__`, and again after
-        options were replaced. Nothing to do, by default.
+        """Raises `InputError` for options out of range; by default it does nothing.
+
+        It is called once after the outermost `__init__`, and again after options were replaced.
         """
 
     def adapt(self, x: Tensor, y: Tensor) -> State:
-        """Support set `[S, ...]`, `[S]` -> what was learned of this task."""
+        """Support set `[S, ...]`, `[S]` -> state, what was learned of this task."""
         raise NotImplementedError(f"{type(self).__name__} does not define adapt(x, y).")
 
     def predict(self, state: State, x: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class Algorithm(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define predict(state, x).")
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """The scalar that meta-training minimises for one episode, and the query scores `[Q, classes]`."""
+        """Returns the scalar that meta-training minimises for one episode, and the query scores `[Q, classes]`."""
         state = self.adapt(episode.support_x, episode.support_y)
         scores = self.predict(state, episode.query_x)
         return self.criterion(scores, episode.query_y), scores
@@ -112,74 +113,75 @@ class Algorithm(nn.Module):
         generator: torch.Generator,
         device: torch.device,
     ) -> Episode:
-        """What one meta-update learns from, with a leading T = `meta_batch`: episodes of the training split.
+        """Draws the episodes of one meta-update from the training split, with a leading dimension T = `meta_batch`.
 
-        Where classes are learned as classes it is labelled batches instead, as query sets without a support set
-        (`LearnsClasses`).
+        `LearnsClasses` draws labelled batches instead, as query sets without a support set.
 
         Args:
             split: the training split.
-            ways, shots, queries: classes of an episode, support and query examples of each.
-            generator: decides what is drawn.
-            device: where the examples are to be.
+            ways, shots, queries: number of classes in an episode, and of support and query examples of each class.
+            generator: the random generator of the draw.
+            device: device that the examples are put on.
 
         Raises:
-            InputError: what the split refuses.
+            InputError: the split refuses the request.
         """
         episodes: Episode = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
         return episodes
 
     def adapts(self) -> set[str]:
-        """Names of the model's parameters that the inner loop changes: none, by default."""
+        """Returns the names of the model's parameters that the inner loop changes; by default none."""
         return set()
 
     @property
     def max_ways(self) -> int | None:
-        """How many classes it can tell apart; None where that is not limited."""
+        """Number of classes that it can tell apart; None if there is no limit."""
         return None
 
     @property
     def together(self) -> bool:
-        """Whether the scores of a query depend on the other queries, so that they cannot be asked for one by one."""
+        """Whether the scores of a query depend on the other queries, so that all must be predicted together."""
         return self.transductive
 
     def held_out(self, x: Tensor, y: Tensor) -> Tensor:
-        """Support set `[S, ...]`, class indices `[S]` -> scores `[S, classes]`, each by what was learned without that
-        example's fold; 0 where a class has no other example.
+        """Support set `[S, ...]`, class indices `[S]` -> held-out scores `[S, classes]`.
+
+        Each example is scored after adapting to the support set without the example's fold. The only example of a class
+        has the scores 0.
         """
         return by_folds(lambda x, y, held: self.predict(self.adapt(x, y), held), x, y)
 
     def on_embeddings(self) -> tuple[Callable[[Tensor], Tensor], Algorithm] | None:
-        """How it embeds each example by itself, `[N, ...]` -> `[N, D]`, and the same algorithm for examples that are
-        embedded so already; None where it does not. An evaluation then embeds every image once.
+        """Returns the map from examples `[N, ...]` to embeddings `[N, D]`, and the same algorithm on embeddings.
+
+        An evaluation then embeds every image only once. None if an example is not embedded by itself.
         """
         return None
 
     def begin(self, split: Any, iterations: int) -> None:
-        """Called once, before the first meta-update, with the training split and how many meta-updates are to come.
+        """Called once before the first meta-update, with the training split and the number of meta-updates.
 
-        Nothing to do, by default. What is taken from the split, such as the mean of its features, belongs into a
-        buffer.
+        By default it does nothing. Statistics of the split, such as the mean of its features, belong in a buffer.
         """
 
     def started(self, missing: list[str]) -> None:
-        """Called after weights came from elsewhere (`initial.start_from`), with the names of the tensors that did not.
+        """Called after weights were loaded (`initial.start_from`), with the names of the tensors that were not loaded.
 
-        Nothing to do, by default. What was copied from the network when the algorithm was made is to be copied again.
+        By default it does nothing. An algorithm that copied tensors of the network at creation has to copy them again.
         """
 
     def anneal(self, progress: float) -> None:
-        """Called before every meta-update with the fraction of training done, 0 to 1; nothing to do, by default.
+        """Called before every meta-update with the fraction of training done, 0 to 1; by default it does nothing.
 
-        What follows from it belongs into a buffer, which every engine hands to its workers.
+        Values that depend on it belong in a buffer, since every engine passes buffers to its workers.
         """
 
     def figures(self) -> dict[str, float]:
-        """What is worth writing down of the algorithm itself at each validation; nothing, unless it says so."""
+        """Returns figures of the algorithm itself, by name, to be recorded at each validation; by default none."""
         return {}
 
     def clone(self) -> Any:
-        """A learner with learn2learn's `adapt(loss)` and `forward`, made by the library this algorithm comes from."""
+        """Returns a learner with learn2learn's `adapt(loss)` and `forward`, made by learn2learn or higher."""
         raise InputError(f"{type(self).__name__} has no learner of its own; use adapt(x, y) and predict(state, x).")
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Options of an algorithm that is made already, replaced."""
+"""Replaces options of an existing algorithm."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .. import Algorithm
 
 
 def with_options(algorithm: Algorithm, **options: Any) -> Algorithm:
-    """Replace options of an algorithm, in place: `with_options(maml, steps=10)`.
+    """Replaces options of an algorithm in place: `with_options(maml, steps=10)`.
 
     Raises:
-        InputError: an option that the algorithm does not have; the nearest one is named.
+        InputError: the algorithm does not have the option; the message names the nearest one.
     """
     known = [name for name in options_of(type(algorithm)).parameters if name != "model"]
     for name, value in options.items():

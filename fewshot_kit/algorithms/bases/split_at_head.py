@@ -1,4 +1,4 @@
-"""What BOIL and ANIL share: a model in two parts, the head and the rest, of which one adapts."""
+"""The base of BOIL and ANIL: the model has two parts, the head and the body, and one of them adapts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .gradient_based import GradientBased
 
 
 class SplitAtHead(GradientBased):
-    """A subclass says which part `adapts`. A model without a linear head is refused, unless `head=` names one."""
+    """A subclass says which part `adapts`. A model without a linear head is refused unless `head=` names the head."""
 
     def __init__(self, model: nn.Module, lr: float = 0.5, first_order: bool = False, **options: Any) -> None:
         super().__init__(model, lr, first_order, **options)
@@ -24,10 +24,10 @@ class SplitAtHead(GradientBased):
         self.head = find_head(self.model, self.head)
 
     def head_parameters(self) -> set[str]:
-        """Names of the head's parameters."""
+        """Returns the names of the head's parameters."""
         return parameters_inside(self.model, self.head)
 
     def clone(self) -> FrozenLearner:
-        """A learner on higher that freezes the other part, with `adapt(loss)` and `forward`."""
+        """Returns a learner on higher, with `adapt(loss)` and `forward`, that freezes the other part."""
         self.check_clonable()
         return FrozenLearner(self.model, self.adapts(), self.lr, self.first_order)

@@ -1,4 +1,4 @@
-"""What can be said before any training: does the model take these examples, and this many classes?"""
+"""Checks before any training that the model takes the examples and has enough outputs for the classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .protocol import default_criterion
 
 
 def check_ways(algorithm: Algorithm, ways: int) -> None:
-    """Raises `InputError` where the model's head cannot tell `ways` classes apart."""
+    """Raises `InputError` if the model's head cannot tell `ways` classes apart."""
     if algorithm.max_ways is not None:
         _enough_outputs(algorithm, ways, algorithm.max_ways)
 
@@ -32,15 +32,15 @@ def _enough_outputs(algorithm: Algorithm, ways: int, outputs: int) -> None:
 
 
 def check_task(algorithm: Algorithm, x: Tensor, y: Tensor, ways: int) -> None:
-    """Run the model on two examples, so that what does not fit is said in the user's words and before any work.
+    """Runs the model on two examples, so that a mismatch raises a clear error before any work is done.
 
     Parameters, buffers, modes and the global RNG stay as they were.
 
     Args:
-        algorithm: what holds the model.
-        x: examples `[N, ...]`; the first two are used, or one twice.
-        y: their class indices, or float targets.
-        ways: classes of a task, where it has classes.
+        algorithm: the algorithm that holds the model.
+        x: examples `[N, ...]`; the first two are used, and a single one is used twice.
+        y: class indices or float targets of the examples.
+        ways: number of classes of a task, if it has classes.
 
     Raises:
         InputError: the head has fewer outputs than `ways`, the model does not take examples of that shape, or the
@@ -62,9 +62,9 @@ def check_task(algorithm: Algorithm, x: Tensor, y: Tensor, ways: int) -> None:
             scores = torch.func.functional_call(algorithm, buffers, (x,))
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             raise InputError(_misfit(algorithm.model, x, error)) from error
-    if not regression and algorithm.keeps_head:  # without a linear head, only its scores tell
+    if not regression and algorithm.keeps_head:  # without a linear head, only the scores tell the number of outputs
         _enough_outputs(algorithm, ways, scores.shape[-1])
-    if algorithm.descends:  # the others have the model without its head
+    if algorithm.descends:  # the other algorithms run the model without its head
         _check_criterion(algorithm, scores, y)
 
 
@@ -77,7 +77,7 @@ def _check_criterion(algorithm: Algorithm, scores: Tensor, y: Tensor) -> None:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # F.mse_loss warns of shapes that it should refuse
+            warnings.simplefilter("error", UserWarning)  # F.mse_loss only warns if the shapes differ
             algorithm.criterion(scores, y)
     except (RuntimeError, ValueError, IndexError, UserWarning) as error:
         kinds = ("float targets", "class labels (ints)") if y.is_floating_point() else ("class labels", "float targets")

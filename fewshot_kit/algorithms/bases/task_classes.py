@@ -1,4 +1,4 @@
-"""How many classes a task has, and which example is in which."""
+"""The number of classes of a task, and the class of each example as a one-hot matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ways: ContextVar[int | None] = ContextVar("ways", default=None)
 
 @contextlib.contextmanager
 def of_ways(ways: int) -> Iterator[None]:
-    """Every task inside has `ways` classes, so that `class_count` need not look: a GPU would be waited for."""
+    """Context in which every task has `ways` classes; `class_count` then need not wait for values from the GPU."""
     before = _ways.set(ways)
     try:
         yield
@@ -25,15 +25,15 @@ def of_ways(ways: int) -> Iterator[None]:
 
 
 def class_count(y: Tensor) -> int:
-    """How many classes the indices `y` name; within `vmap`, the largest number over its tasks."""
+    """Returns the number of classes of the indices `y`; within `vmap`, the largest number over the tasks."""
     if (ways := _ways.get()) is not None:
         return ways
     return int(unbatched(y).max()) + 1
 
 
 def members(y: Tensor) -> Tensor:
-    """Class indices `[S]` -> `[S, classes]` of 0 and 1 in int64: which example is in which class, also inside `vmap`.
+    """Class indices `[S]` -> one-hot int64 `[S, classes]`; works inside `vmap` too.
 
-    `F.one_hot` looks at the values for the number of classes, which `vmap` refuses.
+    `F.one_hot` alone would read the number of classes from the values, which `vmap` refuses.
     """
     return F.one_hot(y, class_count(y))

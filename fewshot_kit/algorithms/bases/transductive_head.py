@@ -1,4 +1,4 @@
-"""What the transductive heads share: they look at all queries of a task together."""
+"""The base of the transductive heads, which look at all queries of a task together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .task_classes import members
 
 
 class TransductiveHead(FeatureHead):
-    """A subclass scores all queries of a task together (`score`), beside the support set that `fit` keeps as it is."""
+    """A subclass scores all queries of a task together in `score`; `fit` only stores the support set."""
 
     transductive = True
 
@@ -19,10 +19,10 @@ class TransductiveHead(FeatureHead):
 
 
 def weighted_means(weights: Tensor, features: Tensor) -> Tensor:
-    """Weights `[N, classes]`, features `[N, D]` -> their mean for every class `[classes, D]`."""
+    """Weights `[N, classes]`, features `[N, D]` -> weighted mean features of every class `[classes, D]`."""
     return weights.T @ features / weights.sum(0)[:, None]
 
 
 def squared_distances(features: Tensor, means: Tensor) -> Tensor:
-    """Squared Euclidean distances of `[N, D]` from `[classes, D]`: `[N, classes]`."""
+    """Features `[N, D]`, class means `[classes, D]` -> squared Euclidean distances `[N, classes]`."""
     return features.square().sum(-1)[:, None] - 2 * features @ means.T + means.square().sum(-1)

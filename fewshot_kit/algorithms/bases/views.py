@@ -8,17 +8,19 @@ from torch.nn import functional as F
 from ...errors import InputError
 
 COUNTS = (1, 2, 10)
-KEPT = 0.875  # of each side, in a crop
+KEPT = 0.875  # share of each side that a crop keeps
 
 
 def views_of(x: Tensor, count: int) -> list[Tensor]:
-    """Images `[N, C, H, W]` -> views of the same shape: the images; and mirrored; and four corners of each.
+    """Images `[N, C, H, W]` -> list of `count` views of the same shape.
+
+    The views are the images, for 2 and 10 also their mirror images, and for 10 also crops of the four corners of both.
 
     Args:
         count: one of `COUNTS`.
 
     Raises:
-        InputError: more than one view of what is no image.
+        InputError: more than one view is asked for, and the examples are not images.
     """
     if count == 1:
         return [x]

@@ -1,4 +1,4 @@
-"""Memory-augmented networks: the one algorithm of several files."""
+"""Memory-augmented neural networks (MANN)."""
 
 from .algorithm import MANN
 

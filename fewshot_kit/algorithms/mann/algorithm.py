@@ -22,41 +22,41 @@ from ..bases.task_classes import class_count
 from .controller import Controller
 
 PROTOCOLS = ("episode", "sequence")
-MULTIPLIER, PRIME = 40503, 65521  # of the checksums that examples are shuffled by
+MULTIPLIER, PRIME = 40503, 65521  # constants of the checksums that decide the order of the examples
 
 
 @register("mann")
 class MANN(Metric):
-    """An LSTM writes every example and its label to an external memory, and reads there what it has seen of a class.
+    """An LSTM writes every example and its label to an external memory, and reads what it has seen of a class there.
 
-    Examples are presented one at a time, each with the label of the one before (section 3), to an LSTM with read heads
-    that address a memory by cosine similarity (equations 2 to 4). It is written to by least recently used access
-    (equations 5 to 8), then read, at every step. Where the paper leaves room or is left:
+    The LSTM sees one example at a time, each with the label of the example before (section 3). At every step it first
+    writes to the least recently used rows of the memory (equations 5 to 8). Its read heads then read rows by cosine
+    similarity (equations 2 to 4). The details that the paper leaves open, and the differences from it:
 
     - Each of the n read heads has a write head. Head h writes to the rows that it read at the step before, and to the
-      h-th of the n least used rows; w_lu marks as many rows as there are reads, and all of them are zeroed first.
-    - What is written is a linear map of the controller's output and the late label. The paper writes the key k_t, which
-      would be the first thing that the same key then finds.
-    - The cosines have a learned factor for each head, as in neural Turing machines.
-    - The embedding is the model's, and trained with the rest. `Controller` says what the initial weights are.
+      h-th of the n least used rows. w_lu marks these n rows, and all of them are set to 0 first.
+    - Each head writes a linear map of the controller's output and the late label. The paper writes the key k_t itself;
+      the same key would then find that row first.
+    - The cosine similarities have a learned factor for each head, as in neural Turing machines.
+    - The model makes the embedding and is trained with the rest. `Controller` describes the initial weights.
 
-    As an episode algorithm it is presented the support set in the order of `shuffled`, whatever order that is given in.
+    In an episode, the support set is presented in the order of `shuffled`, which does not depend on the given order.
     Every query is then presented on its own, with the last support label, to the state
     `{"network": {...}, "label" [1, classes], "statistics"}`. `sequence` is the paper's own protocol. A task with fewer
     classes than `ways` uses the first scores. `Metric` describes the other options.
 
     Args:
         rows, width: size of the memory; every support example needs `reads` rows.
-        reads: read heads.
-        hidden: units of the LSTM.
-        decay: gamma, by which the usage of a row decays at every step.
+        reads: number of read heads.
+        hidden: number of units of the LSTM.
+        decay: gamma, the factor by which the usage of a row decays at every step.
         protocol: what meta-training minimises. `"episode"`: the loss of the queries. `"sequence"`: the mean loss over
             all presentations of support and query examples, shuffled into one sequence.
-        ways: classes that it can tell apart; by default as many as the model's head.
-        embedding: values of the embedding, where the model has no linear head to tell it.
+        ways: number of classes that it can tell apart; by default the number of outputs of the model's head.
+        embedding: number of features of the embedding; needed if the model has no linear head that tells it.
 
     Raises:
-        InputError: an option out of range, or a model without a linear head and no `ways` and `embedding`.
+        InputError: an option is out of range; the model has no linear head, and `ways` or `embedding` is missing.
     """
 
     fixed = Metric.fixed | {"width", "reads", "hidden", "ways", "embedding"}
@@ -107,14 +107,14 @@ class MANN(Metric):
 
     @property
     def max_ways(self) -> int:
-        """The classes that it can tell apart."""
+        """Number of classes that it can tell apart."""
         return self.controller.ways
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"network", "label", "statistics"}`.
 
         Raises:
-            InputError: a memory smaller than the support set, more classes than scores.
+            InputError: the memory is too small for the support set; the task has more classes than scores.
         """
         needed = len(y) * self._reads
         if needed > self.rows:
@@ -128,13 +128,13 @@ class MANN(Metric):
         return {**state, "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
-        """Query set `[Q, ...]` -> scores `[Q, classes]`; queries do not see each other, but for batch norm."""
+        """Query set `[Q, ...]` -> scores `[Q, classes]`; only batch norm may make queries depend on each other."""
         embedded = self.embed_query(x, state["statistics"])
         _, scores = self._step(state["network"], embedded, state["label"])
         return scores
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
-        """By the protocol; the scores are those of the queries, `[Q, classes]`."""
+        """Returns the loss that `protocol` names, and the query scores `[Q, classes]`."""
         if self.protocol == "episode":
             return super().loss(episode)
         x = torch.cat([episode.support_x, episode.query_x])
@@ -145,19 +145,19 @@ class MANN(Metric):
         return self.criterion(scores, y), scores[len(episode.support_y) :]
 
     def sequence(self, x: Tensor, y: Tensor) -> Tensor:
-        """The paper's protocol: examples `[L, ...]` and labels `[L]` in order -> the scores `[L, classes]` of each.
+        """Examples `[L, ...]` and labels `[L]` in order -> scores `[L, classes]`, by the paper's protocol.
 
-        Those of an example depend on its own embedding, and on the examples before it with their labels. Rows of the
-        memory are used again where it is smaller than the sequence.
+        The scores of an example depend on its own embedding, and on the earlier examples with their labels. A memory
+        that is smaller than the sequence overwrites rows.
 
         Raises:
-            InputError: more classes than scores.
+            InputError: the sequence has more classes than scores.
         """
         embedded, _ = self.embed_support(x)
         return self._present(embedded, y)[1]
 
     def _present(self, embedded: Tensor, y: Tensor) -> tuple[dict[str, Any], Tensor]:
-        """Embeddings `[L, D]` one after another, labels `[L]` one step late -> the state, and scores `[L, classes]`."""
+        """Presents embeddings `[L, D]` in turn, labels `[L]` one step late; returns state and scores `[L, classes]`."""
         classes = class_count(y)
         if classes > self.max_ways:
             raise InputError(
@@ -183,9 +183,10 @@ class MANN(Metric):
 
 
 def shuffled(x: Tensor) -> Tensor:
-    """An order of the examples `[N, ...]` that says nothing of their classes, `[N]`: that of a checksum of each.
+    """Examples `[N, ...]` -> an order of them, `[N]` indices, that tells nothing of their classes.
 
-    It takes no random number, is the same on every device, and does not depend on the order that they are given in.
+    The examples are sorted by a checksum of their values. The order needs no random numbers, is the same on every
+    device, and does not depend on the order in which the examples are given.
     """
     values = (x.reshape(len(x), -1).float() * 1024).round().long()
     places = torch.arange(1, values.shape[1] + 1, device=x.device)
@@ -194,6 +195,6 @@ def shuffled(x: Tensor) -> Tensor:
 
 
 def accuracy_by_presentation(scores: Tensor, y: Tensor) -> Tensor:
-    """Scores `[..., L, classes]` of sequences with labels `[..., L]` -> accuracy at the 1st, 2nd, ... presentation."""
+    """Scores `[..., L, classes]`, labels `[..., L]` -> accuracy at the 1st, 2nd, ... presentation of a class."""
     right, times = (scores.argmax(-1) == y).double(), presentations(y)
     return torch.stack([right[times == time].mean() for time in range(1, int(times.max()) + 1)])

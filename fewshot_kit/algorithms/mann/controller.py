@@ -12,30 +12,30 @@ from torch.nn import functional as F
 from ...modules.lstm import lstm_cell
 from .memory import access, blank
 
-STRENGTH = 10.0  # where the key strengths start: cosines alone leave a softmax over 128 rows nearly flat
-SHUT = -2.0  # where the biases of the forget gate and of alpha start: their sigmoid is at 0.12
-LABEL = 0.5  # length of the label's share of a row, beside about 1 for what a key finds it by
-LINEAR = 4.0  # by this weight a unit shows what another has shown, through an input and an output gate half open
+STRENGTH = 10.0  # initial key strength; plain cosines would leave a softmax over 128 rows nearly flat
+SHUT = -2.0  # initial bias of the forget gate and of alpha, whose sigmoid is 0.12
+LABEL = 0.5  # length of the label's part of a row; the part that a key matches has about length 1
+LINEAR = 4.0  # weight by which a unit copies another one, since its input and output gates are half open
 
 
 class Controller(nn.Module):
-    """One time step: `(state, embeddings [B, D], label before) -> state, scores [B, ways]`.
+    """One time step: `(state, embeddings [B, D], previous label) -> state, scores [B, ways]`.
 
-    The state holds the memory, and beside it `hidden` and `cell` `[B, H]` and the last `read` `[B, n W]`.
+    The state holds the memory, the LSTM's `hidden` and `cell` `[B, H]`, and the last `read` `[B, n W]`.
 
     Args:
-        inputs: D, values of an embedding.
-        ways: classes that the output layer tells apart.
-        width: W, values of a memory row.
-        reads: n, read heads; each has a write head beside it.
-        hidden: H, units of the LSTM.
+        inputs: D, the number of features of an embedding.
+        ways: number of classes that the output layer tells apart.
+        width: W, the number of values in a memory row.
+        reads: n, the number of read heads; each has a write head.
+        hidden: H, the number of units of the LSTM.
         place: device and dtype.
     """
 
     def __init__(self, inputs: int, ways: int, width: int, reads: int, hidden: int, place: dict[str, Any]) -> None:
         super().__init__()
         self.inputs, self.ways, self.width, self.reads = inputs, ways, width, reads
-        # One matrix for all that an LSTM's gates see.
+        # One matrix serves all gates of the LSTM, and all their inputs.
         self.lstm = nn.Linear(inputs + ways + reads * width + hidden, 4 * hidden, **place)
         self.keys = nn.Linear(hidden, reads * width, **place)
         self.content = nn.Linear(hidden + ways, reads * width, **place)
@@ -46,12 +46,13 @@ class Controller(nn.Module):
             self._connect(hidden)
 
     def _connect(self, hidden: int) -> None:
-        """Initial weights by which the network matches from the start what it otherwise is very slow to find.
+        """Sets initial weights that match similar examples from the start; training alone finds this very slowly.
 
-        Half of the hidden units see the embedding alone, and the other half shows what these saw one step before, when
-        the example came whose label comes now. Keys are made of the one half and what is written of the other, by the
-        same weights, so that a key finds the rows of examples like its own. The label's share of a row stands at right
-        angles to that (where a row has more values than there are classes), and reaches its own score when it is read.
+        The first half of the hidden units sees the embedding alone. The second half repeats what the first half showed
+        one step before, at the example whose label arrives now. Keys are made from the first half, and rows are written
+        from the second half, by the same weights, so that a key finds the rows of similar examples. The label's part of
+        a row is orthogonal to the part that keys match, if a row has more values than there are classes. A label that
+        is read adds to its own class's score.
         """
         half, before = hidden // 2, self.lstm.in_features - hidden
         new, keys = self.lstm.weight.chunk(4)[2], self.keys.weight
@@ -74,7 +75,7 @@ class Controller(nn.Module):
         self.output.weight[:, hidden:] = labels.T.repeat(1, self.reads) / LABEL
 
     def begin(self, rows: int) -> dict[str, Tensor]:
-        """The state before the first step, with a memory of so many rows."""
+        """Returns the state before the first step, with a memory of `rows` rows."""
         beside, hidden = self.output.weight, self.keys.in_features
         zeros = {name: beside.new_zeros(1, hidden) for name in ("hidden", "cell")}
         zeros["read"] = beside.new_zeros(1, self.reads * self.width)
@@ -83,11 +84,13 @@ class Controller(nn.Module):
     def forward(
         self, state: dict[str, Tensor], x: Tensor, label: Tensor, decay: float
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """
+        """Returns the state after one time step, and the scores `[B, ways]`.
+
         Args:
-            x: embeddings `[B, D]`, each presented to a copy of the state of its own.
-            label: one-hot `[1, classes]`, of the example before; zeros where there was none.
-            decay: gamma, by which the usage decays.
+            state: the state before the step; the embeddings may share one state (B = 1).
+            x: embeddings `[B, D]`; each is presented to its own copy of the state.
+            label: label of the example before, one-hot `[1, classes]`; zeros at the first step.
+            decay: gamma, the factor by which the usage decays.
         """
         label = F.pad(label, (0, self.ways - label.shape[1])).expand(len(x), -1)
         past = [state[name].expand(len(x), -1) for name in ("read", "hidden")]
