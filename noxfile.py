@@ -10,14 +10,14 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """With the versions that `[tool.uv]` in pyproject.toml pins."""
-    session.run_install("uv", "pip", "install", "-e", ".[dev]")
+    session.run_install("uv", "pip", "install", "pip", "-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])
 def newest(session: nox.Session) -> None:
     """With the newest PyTorch and torchvision that there are."""
-    session.run_install("uv", "pip", "install", "-e", ".[dev]")
+    session.run_install("uv", "pip", "install", "pip", "-e", ".[dev]")
     # `--no-config`: the pins are those of pyproject.toml. What needs the rest of it is installed by now.
     session.run_install("uv", "pip", "install", "--no-config", "--upgrade", "torch", "torchvision")
     session.run("python", "-m", "pytest", *session.posargs)

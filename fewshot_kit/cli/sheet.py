@@ -179,6 +179,8 @@ def _thumbnails(paths: Sequence[Path], side: int) -> Iterator[Image]:
     def small(image: Image.Image) -> np.ndarray:
         image.draft(image.mode, (2 * side, 2 * side))  # a large JPEG is decoded at down to an eighth of its size
         colours = Image.fromarray(np.ascontiguousarray(upright(image, 3).transpose(1, 2, 0)))
+        if side * min(colours.size) < max(colours.size):  # Pillow before 13 leaves nothing of the shorter side
+            colours = colours.resize([max(1, side * length // max(colours.size)) for length in colours.size])
         return np.asarray(ImageOps.pad(colours, (side, side), color=CARD)).transpose(2, 0, 1)
 
     if paths:

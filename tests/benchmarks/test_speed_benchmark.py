@@ -85,7 +85,7 @@ def check_tiny(section, page):
     assert "seconds" not in found["wrong"] and "away from learn2learn's" in found["wrong"]["refused"]
     assert re.search(r"Left out: wrong \(.*\); missing \(No module named 'no_such_library'\)\.", page)
     assert section["flop"] > 0 and section["limit"] == pytest.approx(section["flop"] / section["matmul"], rel=1e-4)
-    assert section["machine"]["versions"]["torch"] == torch.__version__ and section["rounds"] == 2
+    assert torch.__version__.startswith(section["machine"]["versions"]["torch"]) and section["rounds"] == 2
     assert "Only 2 rounds" in page and "| tiny | nobody | learn2learn |  |  | not measured |" in page
 
 

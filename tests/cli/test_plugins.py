@@ -81,7 +81,7 @@ def test_a_run_of_a_plugin_without_it(cli, tmp_path, mine, monkeypatch):
         ),
         (
             "from fewshot_kit import algorithms\n@algorithms.register('maml')\nclass Mine: ...\n",
-            "fails in line 2 (The algorithm name 'maml' is taken by fewshot_kit.algorithms.maml.MAML; give ",
+            "(The algorithm name 'maml' is taken by fewshot_kit.algorithms.maml.MAML; give ",
         ),
     ],
 )
