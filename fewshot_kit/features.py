@@ -25,7 +25,7 @@ from .modules.modes import kept_modes
 from .modules.place import device_of, dtype_of, find_device
 
 
-def embed_data(model: nn.Module, data: Data, **options: Any) -> Data:
+def embed_data(model: nn.Module, data: Data[Split], **options: Any) -> Data[Split]:
     """A data set of images -> the same data set of the network's embeddings, which every algorithm takes.
 
     Train and evaluate on it with a network for vectors: `nn.Identity()` for heads on features, `models.create("mlp",
@@ -157,7 +157,7 @@ def features(
     dataset_options: dict[str, Any] | None = None,
     model_options: dict[str, Any] | None = None,
     views: int = 1,
-) -> Data:
+) -> Data[Split]:
     """The embeddings of a data set by a frozen network, both by name, computed once and kept on disk.
 
     The network's own image size, mean and deviation are taken where it has weights.

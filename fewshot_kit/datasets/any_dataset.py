@@ -15,6 +15,7 @@ from .files.images import from_any
 from .splits.arrays import check_arrays
 from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .splits.data import Data, make_data
+from .splits.split import Split
 
 LABELS = ("targets", "labels", "_labels", "y")  # where torchvision and others keep them
 
@@ -26,7 +27,7 @@ def from_dataset(
     seed: int = 0,
     name: str | None = None,
     rotations: str = "none",
-) -> Data:
+) -> Data[Split]:
     """A data set of any Dataset: every example is read once, and the classes are split.
 
     Labels come from the Dataset's metadata where it has any, so that what is wrong with them is said before any

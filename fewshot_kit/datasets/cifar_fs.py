@@ -11,6 +11,7 @@ from ._registry import register
 from .files.images import Transform, images_at
 from .published import PARTS, Part, Published, files, load, split_folders
 from .splits.data import Data
+from .splits.split import Split
 
 CIFAR_FS = Published(
     name="cifar_fs",
@@ -36,7 +37,7 @@ def cifar_fs(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Small photographs of the 100 classes of CIFAR-100, split 64 / 16 / 20 as by Bertinetto et al.
 
     Args:

@@ -13,6 +13,7 @@ from ._registry import register
 from .files.images import Transform
 from .published import PARTS, Part, Published, class_folders, files, load
 from .splits.data import Data
+from .splits.split import Split
 
 CLASSES = 200
 SPLITS = ("chen", "files")
@@ -39,7 +40,7 @@ def cub(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Photographs of 200 species of birds, split 100 / 50 / 50 by the rule of Chen et al.
 
     Args:

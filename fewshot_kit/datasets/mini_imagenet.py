@@ -9,6 +9,7 @@ from ._registry import register
 from .files.images import Transform
 from .published import Published, load, split_csv, split_folders
 from .splits.data import Data
+from .splits.split import Split
 
 MINI_IMAGENET = Published(
     name="mini_imagenet",
@@ -34,7 +35,7 @@ def mini_imagenet(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Photographs of 100 ImageNet classes, split 64 / 16 / 20 as by Ravi and Larochelle.
 
     Args:

@@ -82,7 +82,7 @@ Layout = Callable[[Path], Sequence[Part | None]]  # a folder -> training, valida
 
 def load(
     published: Published, root: str | Path | None, transform: Transform, layouts: Sequence[Layout], **options: Any
-) -> Data:
+) -> Data[Split]:
     """The data set in the first of these layouts that is found, from the cache where it was decoded before.
 
     Images are ordered by class and file name, so that a seed draws the same episodes from every layout.

@@ -9,6 +9,7 @@ from ._registry import register
 from .files.images import Transform
 from .published import Published, load, split_folders
 from .splits.data import Data
+from .splits.split import Split
 
 TIERED_IMAGENET = Published(
     name="tiered_imagenet",
@@ -33,7 +34,7 @@ def tiered_imagenet(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Photographs of 608 ImageNet classes, split 351 / 97 / 160 by the categories above them.
 
     Args:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...datasets.splits.contract import TaskSplit
 from ...episodes import Episode
 from .held_out import by_folds
 
@@ -62,7 +63,7 @@ class Algorithm(nn.Module):
 
     def draw(
         self,
-        split: Any,
+        split: TaskSplit,
         ways: int,
         shots: int,
         queries: int,
@@ -84,8 +85,7 @@ class Algorithm(nn.Module):
         Raises:
             InputError: what the split refuses.
         """
-        episodes: Episode = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
-        return episodes
+        return split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
 
     def held_out(self, x: Tensor, y: Tensor) -> Tensor:
         """Support set `[S, ...]`, class indices `[S]` -> scores `[S, classes]`, each by what was learned without that
@@ -93,7 +93,7 @@ class Algorithm(nn.Module):
         """
         return by_folds(lambda x, y, held: self.predict(self.adapt(x, y), held), x, y)
 
-    def begin(self, split: Any, iterations: int) -> None:
+    def begin(self, split: TaskSplit, iterations: int) -> None:
         """Called once, before the first meta-update, with the training split and how many meta-updates are to come.
 
         Nothing to do, by default. What is taken from the split, such as the mean of its features, belongs into a
