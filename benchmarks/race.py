@@ -25,6 +25,7 @@ from speed_jobs.machine import describe
 from torch.nn import functional as F
 
 from fewshot_kit import algorithms, compat, datasets, evaluate, meta_train, models
+from fewshot_kit.datasets import Data, Split
 from fewshot_kit.errors import KitError
 from fewshot_kit.experiments import running as experiment
 from fewshot_kit.experiments.settings import TrainConfig, from_recipe
@@ -75,7 +76,7 @@ def by_recipe(name: str, clock: Clock) -> None:
             experiment.train(each, progress=False, hooks=[clock])
 
 
-def with_its_settings(data: Any, clock: Clock) -> None:
+def with_its_settings(data: Data[Split], clock: Clock) -> None:
     """The kit's MAML and trainer, as learn2learn's example is set."""
     maml = algorithms.create("maml", model=models.create("conv4", ways=5, seed=0), lr=LEARN2LEARN["lr"])
     settings = {name: LEARN2LEARN[name] for name in ("meta_lr", "meta_batch", "queries")}
@@ -85,7 +86,7 @@ def with_its_settings(data: Any, clock: Clock) -> None:
     )  # fmt: skip
 
 
-def its_loop(data: Any, clock: Clock) -> None:
+def its_loop(data: Data[Split], clock: Clock) -> None:
     """learn2learn's own MAML and loop, on its own `TaskDataset` of the same images."""
     tasks = data.train.tasks(5, 1, LEARN2LEARN["queries"], generator=torch.Generator().manual_seed(0))
     maml = compat.learn2learn().algorithms.MAML(models.create("conv4", ways=5, seed=0), lr=LEARN2LEARN["lr"])

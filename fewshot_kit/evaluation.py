@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 import math
 import statistics
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from .algorithms import Algorithm
 from .algorithms.bases.task_check import check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
+from .datasets.splits.contract import LabelledSplit, TaskSplit
 from .episodes import Episode, stack, unstack
 from .errors import InputError
 from .features import embedded_by
@@ -87,7 +87,7 @@ class Evaluation:
 
 def evaluate(
     algorithm: Algorithm,
-    split: Any,
+    split: TaskSplit,
     *,
     ways: int = 5,
     shots: int = 1,
@@ -108,7 +108,7 @@ def evaluate(
 
     Args:
         algorithm: what is evaluated.
-        split: a split of a data set, such as `data.test`.
+        split: a split of a data set, such as `data.test`, or anybody's own (`datasets.splits.contract.TaskSplit`).
         ways, shots, queries: classes per task; support and query examples per class.
         episodes: how many tasks.
         seed: which tasks.
@@ -127,26 +127,22 @@ def evaluate(
             or with fewer than `shots + 2 * queries` examples in one.
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
-    task = {"ways": ways, "shots": shots, "queries": queries}
     split.check(ways, shots, queries)
     _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
     algorithm, split = _embedded_once(algorithm, split, ways, episodes * ways * (shots + queries))
-    place = device_of(algorithm), dtype_of(algorithm)
+    place, dtype = device_of(algorithm), dtype_of(algorithm)
 
     def some(indices: range) -> Episode:
         generators = [stream(seed, "evaluation", index) for index in indices]
-        if isinstance(split, Split):  # gathers them together
-            return draw(split, **task, meta_batch=len(indices), generator=generators, place=place, dirichlet=dirichlet)
-        drawn = [draw(split, **task, generator=each, place=place) for each in generators]
-        return stack(unstack(each)[0] for each in drawn)
+        return in_dtype(_drawn(split, (ways, shots, queries), generators, place, dirichlet), dtype)
 
     first = some(range(1))
     check_task(algorithm, first.query_x[0], first.query_y[0], ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
     losses: list[float] = []
     measured: list[float] = []
-    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress, str(split.name)) as bar:
+    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress, split.name) as bar:
         algorithm.eval()
         choice = _chosen(algorithm, engine, first)
         for start in range(0, episodes, BATCH):
@@ -169,7 +165,7 @@ def evaluate(
         episodes=episodes,
         seed=seed,
         batch_norm=algorithm.batch_norm,
-        split=str(split.name),
+        split=split.name,
         transductive=algorithm.transductive,
         dirichlet=dirichlet,
     )
@@ -184,22 +180,18 @@ def half_width(values: list[float]) -> float:
     return 1.96 * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def draw(
-    split: Any,
-    ways: int,
-    shots: int,
-    queries: int,
-    meta_batch: int = 1,
-    *,
-    generator: torch.Generator | Sequence[torch.Generator],
-    place: tuple[torch.device, torch.dtype],
-    dirichlet: float | None = None,
+def _drawn(
+    split: TaskSplit,
+    task: tuple[int, int, int],
+    generators: Sequence[torch.Generator],
+    device: torch.device,
+    dirichlet: float | None,
 ) -> Episode:
-    """A meta-batch of a split, on a device and in a dtype."""
-    device, dtype = place
-    unbalanced = {} if dirichlet is None else {"dirichlet": dirichlet}  # which not every split takes
-    drawn = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device, **unbalanced)
-    return in_dtype(drawn, dtype)
+    """An episode for each generator, which is as if it were drawn alone."""
+    more: dict[str, Any] = {"device": device} | ({} if dirichlet is None else {"dirichlet": dirichlet})
+    if isinstance(split, Split):  # gathers them together
+        return split.episodes(*task, meta_batch=len(generators), generator=generators, **more)
+    return stack(unstack(split.episodes(*task, meta_batch=1, generator=each, **more))[0] for each in generators)
 
 
 def in_dtype(episodes: Episode, dtype: torch.dtype) -> Episode:
@@ -251,7 +243,7 @@ def _with_policy(algorithm: Algorithm, batch_norm: str | None) -> Algorithm:
     return other
 
 
-def _embedded_once(algorithm: Algorithm, split: Any, ways: int, examples: int) -> tuple[Algorithm, Any]:
+def _embedded_once(algorithm: Algorithm, split: TaskSplit, ways: int, examples: int) -> tuple[Algorithm, TaskSplit]:
     """A head on a frozen network sees each image's embedding, computed once, where episodes would ask for more images
     than the split has: the same scores.
     """
@@ -272,11 +264,11 @@ def _on_device(algorithm: Algorithm, device: torch.device | str | None) -> Algor
     return copy.deepcopy(algorithm).to(found)
 
 
-def _check_dirichlet(split: Any, dirichlet: float | None) -> None:
+def _check_dirichlet(split: TaskSplit, dirichlet: float | None) -> None:
     if dirichlet is None:
         return
     check_rate(dirichlet=dirichlet)
-    if "dirichlet" not in inspect.signature(split.episodes).parameters:
+    if not isinstance(split, LabelledSplit):
         raise InputError(
             f"{split.name} cannot draw unbalanced queries, as it has no classes to draw them by; "
             f"leave dirichlet={dirichlet:g} out."

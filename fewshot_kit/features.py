@@ -25,7 +25,7 @@ from .modules.modes import kept_modes
 from .modules.place import device_of, dtype_of, find_device
 
 
-def embed_data(model: nn.Module, data: Data, **options: Any) -> Data:
+def embed_data(model: nn.Module, data: Data, **options: Any) -> Data[Split]:
     """Returns a data set of the network's embeddings in place of the images.
 
     Every algorithm can train and evaluate on it with a network for vectors: `nn.Identity()` for heads on features,
@@ -164,7 +164,7 @@ def features(
     dataset_options: dict[str, Any] | None = None,
     model_options: dict[str, Any] | None = None,
     views: int = 1,
-) -> Data:
+) -> Data[Split]:
     """A data set's embeddings by a frozen network, both given by name, computed once and kept on disk.
 
     Images get the size, mean and deviation that a network with weights expects.

@@ -46,7 +46,7 @@ class Centroids(Algorithm):
 class Waves:
     """A regression split: y = a sin(x) with an amplitude per episode."""
 
-    name, classes, example_shape = "waves", ("wave",), torch.Size([1])
+    name, example_shape = "waves", torch.Size([1])
 
     def check(self, ways: int, shots: int, queries: int) -> None:
         if shots < 1:

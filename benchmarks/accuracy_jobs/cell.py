@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from speed_jobs.machine import describe
 
-from fewshot_kit import datasets, evaluate
+from fewshot_kit import Algorithm, datasets, evaluate
 from fewshot_kit.algorithms.bases.replacing import with_options
+from fewshot_kit.datasets.splits.contract import DataSet, LabelledSplit, TaskSplit
 from fewshot_kit.evaluation import Evaluation
 from fewshot_kit.experiments import running as experiment
 from fewshot_kit.experiments.settings import TrainConfig, from_recipe
@@ -93,7 +94,9 @@ def run(cell: Cell, name: str, seed: int, runs: Path, root: str | None) -> dict[
         "data": data.name,
         "weights": training.weights if training.iterations else None,
         "classes": {
-            split: len(getattr(data, split).classes) for split in ("train", "test") if hasattr(data.test, "classes")
+            name: len(split.classes)
+            for name, split in (("train", data.train), ("test", data.test))
+            if isinstance(split, LabelledSplit)
         },
         "seconds": seconds,
         "code": _code(),
@@ -109,13 +112,13 @@ def _brief(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value not in (None, "", {}) and value != started}
 
 
-def _on_training(algorithm: Any, data: Any, cell: Cell, options: dict[str, Any], seed: int) -> float:
+def _on_training(algorithm: Algorithm, data: DataSet, cell: Cell, options: dict[str, Any], seed: int) -> float:
     """How options do on the training classes, which are no less unseen than others where nothing was trained."""
     tried, test = with_options(copy.copy(algorithm), **options), cell.tests[0]
     return evaluate(tried, data.train, ways=test.ways, shots=test.shots, episodes=CHOOSING, seed=seed).mean
 
 
-def _tested(algorithm: Any, split: Any, test: Test, cell: Cell, seed: int) -> dict[str, Any]:
+def _tested(algorithm: Algorithm, split: TaskSplit, test: Test, cell: Cell, seed: int) -> dict[str, Any]:
     """By the algorithm's own batch-norm policy, by an inductive one, and by most papers', where that is asked for."""
     tested = with_options(copy.copy(algorithm), **test.options)
     own = getattr(tested, "batch_norm", None)

@@ -57,7 +57,7 @@ def network() -> nn.Module:
         return models.create(NAME, weights=str(file), seed=0).eval()  # of its new head
 
 
-def photos(root: str | None, net: nn.Module) -> Data:
+def photos(root: str | None, net: nn.Module) -> Data[Split]:
     """mini-ImageNet, decoded as the network expects it."""
     options: dict[str, Any] = models.image_options(net) | ({"root": root} if root else {})
     return datasets.create("mini_imagenet", **options)

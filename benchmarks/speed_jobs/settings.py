@@ -11,6 +11,7 @@ import torch
 
 from fewshot_kit import datasets
 from fewshot_kit.datasets.splits.data import Data
+from fewshot_kit.datasets.splits.split import Split
 from fewshot_kit.episodes import Episode
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -31,9 +32,9 @@ def find_root(root: str | None) -> Path:
 
 
 @functools.cache
-def omniglot(root: str | None, rotations: str = "none") -> Data:
+def omniglot(root: str | None, rotations: str = "none") -> Data[Split]:
     """Omniglot at 28x28; never downloaded for a benchmark."""
-    data: Data = datasets.create("omniglot", root=str(find_root(root)), rotations=rotations, download=False)
+    data: Data[Split] = datasets.create("omniglot", root=str(find_root(root)), rotations=rotations, download=False)
     return data
 
 

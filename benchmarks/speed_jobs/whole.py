@@ -133,7 +133,7 @@ def end_to_end(settings: Settings) -> Contest:
         return Prepared(lambda: [iteration() for _ in _iterations()], describe(choice))
 
     def trainer() -> Prepared:
-        data: Data = dataclasses.replace(omniglot(settings.root, "per_class"), validation=None)
+        data: Data[Split] = dataclasses.replace(omniglot(settings.root, "per_class"), validation=None)
         algorithm = algorithms.create("maml", model=network(), lr=0.5)
         first = data.train.episodes(5, 1, 1, META_BATCH, torch.Generator().manual_seed(0), settings.device)
         choice = engines.choose(algorithm, first)

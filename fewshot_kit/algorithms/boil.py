@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..datasets.splits.contract import TaskSplit, with_classes
 from ..errors import InputError
 from ..modules.heads import head_call
 from ..modules.place import place_of
@@ -81,13 +82,14 @@ class BOIL(SplitAtHead):
         if self.all_shifts:
             raise InputError("A clone is one learner, and all_shifts=True takes one for each class; use adapt(x, y).")
 
-    def begin(self, split: Any, iterations: int) -> None:
+    def begin(self, split: TaskSplit, iterations: int) -> None:
         """Makes the head neutral, if `neutral_head` asks for it."""
         if not self.neutral_head:
             return
         head = self.model.get_submodule(self.head)
         place = place_of(self.model)
-        x = split.labelled(EXAMPLES, torch.Generator().manual_seed(0), place["device"])[0].to(place["dtype"])
+        labelled = with_classes(split, f"{type(self).__name__}(neutral_head=True)")
+        x = labelled.labelled(EXAMPLES, torch.Generator().manual_seed(0), place["device"])[0].to(place["dtype"])
         with torch.no_grad(), self.policy.on_support(self.model):
             buffers = dict(self.model.named_buffers())
             features = head_call(self.model, self.head, lambda: self.run({}, buffers, x)[0])

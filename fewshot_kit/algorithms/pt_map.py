@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..datasets.splits.contract import TaskSplit
 from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
@@ -64,7 +65,7 @@ class PTMAP(TransductiveHead):
         if self.rate > 1:
             raise InputError(f"rate is {self.rate}; it must be at most 1, where the class means move all the way.")
 
-    def begin(self, split: Any, iterations: int) -> None:
+    def begin(self, split: TaskSplit, iterations: int) -> None:
         """Does nothing, since no mean is subtracted."""
 
     def normalised(self, embedded: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 from .. import algorithms, datasets, models
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
+from ..datasets.splits.contract import TaskSplit
 from ..errors import InputError
 from ..evaluation import Evaluation
 from ..evaluation import evaluate as evaluate_on
@@ -54,7 +55,7 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _both_policies(algorithm: Any, split: Any, config: TrainConfig, progress: bool) -> list[Evaluation]:
+def _both_policies(algorithm: Algorithm, split: TaskSplit, config: TrainConfig, progress: bool) -> list[Evaluation]:
     """Evaluates with the run's own batch-norm policy, and with the inductive one if that makes a difference."""
     policies = [None, "support"] if depends_on_the_batch(algorithm) else [None]
     return [

@@ -15,6 +15,7 @@ from .files.images import from_any
 from .splits.arrays import check_arrays
 from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .splits.data import Data, make_data
+from .splits.split import Split
 
 LABELS = ("targets", "labels", "_labels", "y")  # attributes that hold the labels in torchvision and elsewhere
 
@@ -26,7 +27,7 @@ def from_dataset(
     seed: int = 0,
     name: str | None = None,
     rotations: str = "none",
-) -> Data:
+) -> Data[Split]:
     """Returns a few-shot data set of any Dataset. It reads every example once and splits the classes.
 
     Labels come from the Dataset's metadata if it has any, so that wrong labels are found before images are decoded.

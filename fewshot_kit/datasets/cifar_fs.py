@@ -12,6 +12,7 @@ from .files.images import Transform, images_at
 from .files.layouts import PARTS, Part, files, split_folders
 from .published import Published, load
 from .splits.data import Data
+from .splits.split import Split
 
 CIFAR_FS = Published(
     name="cifar_fs",
@@ -37,7 +38,7 @@ def cifar_fs(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Small photographs of the 100 classes of CIFAR-100, split 64 / 16 / 20 as by Bertinetto et al.
 
     Args:

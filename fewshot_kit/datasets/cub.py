@@ -14,6 +14,7 @@ from .files.images import Transform
 from .files.layouts import PARTS, Part, class_folders, files
 from .published import Published, load
 from .splits.data import Data
+from .splits.split import Split
 
 CLASSES = 200
 SPLITS = ("chen", "files")
@@ -40,7 +41,7 @@ def cub(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Photographs of 200 species of birds, split 100 / 50 / 50 by the rule of Chen et al.
 
     Args:

@@ -33,7 +33,7 @@ def folder(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Images in class folders.
 
     Args:

@@ -10,6 +10,7 @@ from .files.images import Transform
 from .files.omniglot import DRAWINGS, load
 from .splits.class_splits import by_counts
 from .splits.data import Data, make_data
+from .splits.split import Split
 
 TRAINING = 16
 
@@ -23,7 +24,7 @@ def futurama(
     resample: str = "lanczos",
     download: bool = True,
     validation: int = 0,
-) -> Data:
+) -> Data[Split]:
     """Omniglot's Futurama characters, 16 for training and 10 for the test, by seed.
 
     The other options are as for `omniglot`.

@@ -10,13 +10,14 @@ from ._registry import register
 from .files.images import Transform
 from .splits.class_splits import FRACTIONS, by_fractions
 from .splits.data import Data, make_data
+from .splits.split import Split
 from .strokes import draw_characters
 
 
 @register("glyphs")
 def glyphs(
     classes: int = 300, drawings: int = 20, image_size: int = 28, seed: int = 0, rotations: str = "none"
-) -> Data:
+) -> Data[Split]:
     """Procedural characters, bright ink on black, split 64 / 16 / 20 percent into train, validation and test.
 
     Args:

@@ -11,6 +11,7 @@ from .files.images import Transform
 from .files.layouts import split_csv, split_folders
 from .published import Published, load
 from .splits.data import Data
+from .splits.split import Split
 
 MINI_IMAGENET = Published(
     name="mini_imagenet",
@@ -36,7 +37,7 @@ def mini_imagenet(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Photographs of 100 ImageNet classes, split 64 / 16 / 20 as by Ravi and Larochelle.
 
     Args:

@@ -11,6 +11,7 @@ from .files.images import Transform
 from .files.omniglot import CHARACTERS, DRAWINGS, load
 from .splits.class_splits import by_counts
 from .splits.data import Data, make_data
+from .splits.split import Split
 
 SPLITS = ("random", "background", "vinyals")
 
@@ -29,7 +30,7 @@ def omniglot(
     seed: int = 0,
     resample: str = "lanczos",
     download: bool = True,
-) -> Data:
+) -> Data[Split]:
     """Handwritten characters of 50 alphabets, bright ink on black.
 
     Args:

@@ -57,7 +57,7 @@ class Published:
 
 def load(
     published: Published, root: str | Path | None, transform: Transform, layouts: Sequence[Layout], **options: Any
-) -> Data:
+) -> Data[Split]:
     """Loads the data set from the first layout that is found, or from the cache if it was decoded before.
 
     Images are sorted by class and file name, so that a seed draws the same episodes from every layout.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,9 +24,7 @@ class Sines:
     There is no end of tasks, so that the three splits are told apart by their generators alone.
     """
 
-    classes = ("sine",)
     example_shape = torch.Size([1])
-    transform = channels = image_size = None
 
     def __init__(self, name: str, spread: float = 0.0) -> None:
         self.name, self.spread = name, spread
@@ -69,7 +66,7 @@ def wave(x: Tensor, amplitude: Tensor | float, phase: Tensor | float, frequency:
 
 
 @register("sinusoid")
-def sinusoid(frequency_spread: float = 0.0) -> Data:
+def sinusoid(frequency_spread: float = 0.0) -> Data[Sines]:
     """Regression of sine waves: one wave a task, `ways=1`, and shots are points.
 
     Args:
@@ -81,5 +78,5 @@ def sinusoid(frequency_spread: float = 0.0) -> Data:
     """
     if not isinstance(frequency_spread, int | float) or not 0 <= frequency_spread <= 1:
         raise InputError(f"frequency_spread is {frequency_spread!r}; frequencies of 1 - that to 1 + that need 0 to 1.")
-    train, validation, test = (cast(Any, Sines(f"the {word} split of sinusoid", frequency_spread)) for word in SPLITS)
+    train, validation, test = (Sines(f"the {word} split of sinusoid", frequency_spread) for word in SPLITS)
     return Data("sinusoid", train, validation, test, {"frequency_spread": frequency_spread})

@@ -10,6 +10,7 @@ from .files.images import Transform
 from .files.layouts import split_folders
 from .published import Published, load
 from .splits.data import Data
+from .splits.split import Split
 
 TIERED_IMAGENET = Published(
     name="tiered_imagenet",
@@ -34,7 +35,7 @@ def tiered_imagenet(
     crop: float = 1.0,
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
-) -> Data:
+) -> Data[Split]:
     """Photographs of 608 ImageNet classes, split 351 / 97 / 160 by the categories above them.
 
     Args:

@@ -13,6 +13,8 @@ from typing import Any
 
 from .. import algorithms, datasets, models
 from ..algorithms import Algorithm
+from ..datasets import Data
+from ..datasets.splits.contract import LabelledSplit, TaskSplit
 from ..options import check_options, options_of
 from ..runs.checkpoints import state_path
 from ..runs.config import read_config
@@ -43,20 +45,20 @@ def made_to_fit(config: TrainConfig, images: datasets.Transform | None) -> dict[
     return (models.as_options(images) if images and photos else {}) | config.dataset_options
 
 
-def make(config: TrainConfig, going_on: bool = False) -> tuple[Any, Algorithm]:
+def make(config: TrainConfig, going_on: bool = False) -> tuple[Data[TaskSplit], Algorithm]:
     """The data set, and the algorithm with its network, of the sizes that data and task ask for.
 
     Args:
         going_on: the weights are in a checkpoint; those that the network started from may be gone.
     """
     check_options(models.get(config.model), config.model_options, f"'{config.model}'")
-    data = create(datasets, config.dataset, made_to_fit(config, own_images(config)))
+    data: Data[TaskSplit] = create(datasets, config.dataset, made_to_fit(config, own_images(config)))
     sizes = fitting({"ways": config.ways, "seed": config.seed}, data.train.example_shape)
     takes = options_of(models.get(config.model)).parameters
     fitted = {name: value for name, value in sizes.items() if name in takes}
     with models.filled_later() if going_on else contextlib.nullcontext():
         model = create(models, config.model, fitted | config.model_options)
-    counted = {"classes": len(data.train.classes)} if hasattr(data.train, "classes") else {}
+    counted = {"classes": len(data.train.classes)} if isinstance(data.train, LabelledSplit) else {}
     takes = options_of(algorithms.get(config.algorithm)).parameters
     fitted = {name: value for name, value in counted.items() if name in takes}
     with default_draws(config.seed, "algorithm"):  # for modules of its own
@@ -68,7 +70,7 @@ def make(config: TrainConfig, going_on: bool = False) -> tuple[Any, Algorithm]:
 
 def train(
     config: TrainConfig, resume: bool = False, progress: bool = True, hooks: Sequence[Hooks] = ()
-) -> tuple[Any, Algorithm, TrainingResult]:
+) -> tuple[Data[TaskSplit], Algorithm, TrainingResult]:
     """Meta-train in the run folder. What it starts from is trained first, where that is an algorithm by name.
 
     Returns:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .. import algorithms, models
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
+from ..datasets.splits.contract import DataSet
 from ..errors import InputError
 from .config import describe, plain, read_config, write_config
 from .storage import flatten, read, unflatten, write, write_bytes
@@ -122,7 +123,12 @@ def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> Non
 
 
 def save(
-    algorithm: Algorithm, path: str | Path, *, data: Any = None, ways: int | None = None, shots: int | None = None
+    algorithm: Algorithm,
+    path: str | Path,
+    *,
+    data: DataSet | None = None,
+    ways: int | None = None,
+    shots: int | None = None,
 ) -> Path:
     """Saves an algorithm to a folder for `load`. It replaces what `save` wrote there before.
 

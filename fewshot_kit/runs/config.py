@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..algorithms import Algorithm
+from ..datasets import Split
+from ..datasets.splits.contract import DataSet, LabelledSplit
 from ..errors import InputError, first_line
 from .likeness import measured
 from .storage import write_bytes
@@ -47,15 +48,24 @@ def _recipe(made: Any) -> dict[str, Any]:
     return described
 
 
-def _statistics(split: Any) -> dict[str, Any]:
-    """Of images only, for `likeness.unlike`."""
-    x = getattr(split, "x", None)
-    if isinstance(x, Tensor) and x.dtype == torch.uint8 and x.dim() == 4:
-        return {"statistics": plain(measured(x))}
-    return {}
+def _described(data: DataSet) -> dict[str, Any]:
+    """A data set: its recipe, what an example looks like, and the classes of splits that have any."""
+    own = data.train if isinstance(data.train, Split) else None
+    described = _recipe(data) | {
+        "example_shape": plain(data.train.example_shape),
+        "transform": plain(own.transform if own else None),
+    }
+    if own and own.x.dtype == torch.uint8 and own.x.dim() == 4:
+        described["statistics"] = plain(measured(own.x))  # of images only, for `likeness.unlike`
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    labelled = {name: split for name, split in splits.items() if isinstance(split, LabelledSplit)}
+    classes = {name: [str(label) for label in split.classes] for name, split in labelled.items()}
+    return described | ({"classes": classes} if classes else {})
 
 
-def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | None = None) -> dict[str, Any]:
+def describe(
+    algorithm: Algorithm, data: DataSet | None = None, training: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The content of `config.yaml`: model, algorithm, data set (transform, statistics, class names) and training."""
     config: dict[str, Any] = {
         "version": CONFIG_VERSION,
@@ -65,13 +75,7 @@ def describe(algorithm: Algorithm, data: Any = None, training: dict[str, Any] | 
         "batch_norm": algorithm.batch_norm,
     }
     if data is not None:
-        splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-        config["data"] = _recipe(data) | {
-            "example_shape": plain(getattr(data.train, "example_shape", None)),
-            "transform": plain(getattr(data, "transform", None)),
-            **_statistics(data.train),
-            "classes": {name: [str(c) for c in split.classes] for name, split in splits.items() if split is not None},
-        }
+        config["data"] = _described(data)
     if training:
         config["training"] = plain(training)
     return config

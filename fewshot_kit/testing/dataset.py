@@ -9,7 +9,7 @@ from ..episodes import Episode
 from ..seeds import kept_random
 
 
-def check_dataset(data: Data, ways: int = 2, shots: int = 1, queries: int = 1) -> None:
+def check_dataset(data: Data[Split], ways: int = 2, shots: int = 1, queries: int = 1) -> None:
     """Checks everything that the trainer and the evaluator need from a data set of classes.
 
     Args:

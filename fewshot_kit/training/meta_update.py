@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import Any
 
 import torch
 
 from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.task_classes import of_ways
+from ..datasets.splits.contract import TaskSplit
 from ..episodes import Episode
 from ..errors import InputError
 from ..evaluation import accuracy, in_dtype
@@ -34,7 +34,7 @@ def meta_batches(training: Training) -> Generator[Episode]:
     )
 
 
-def draw_meta_batch(algorithm: Algorithm, split: Any, settings: TrainingSettings, index: int) -> Episode:
+def draw_meta_batch(algorithm: Algorithm, split: TaskSplit, settings: TrainingSettings, index: int) -> Episode:
     """The meta-batch of one iteration, which the seed and the iteration's number alone decide."""
     task = settings.ways, settings.shots, settings.queries, settings.meta_batch
     drawn = algorithm.draw(split, *task, stream(settings.seed, "training", index), device_of(algorithm))

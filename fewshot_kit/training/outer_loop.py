@@ -13,6 +13,7 @@ import torch
 
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
+from ..datasets.splits.contract import DataSet, TaskSplit
 from ..evaluation import evaluate
 from ..modules.modes import kept_modes
 from .hooks import Hooks, ProgressBar
@@ -26,7 +27,7 @@ from .state import Training, TrainingResult
 
 def meta_train(
     algorithm: Algorithm,
-    data: Any,
+    data: DataSet,
     *,
     ways: int = USUAL.ways,
     shots: int = USUAL.shots,
@@ -69,7 +70,8 @@ def meta_train(
 
     Args:
         algorithm: what is trained; every parameter with `requires_grad` is.
-        data: a data set with the splits `train`, `validation` (or None) and `test`.
+        data: a data set with the splits `train`, `validation` (or None) and `test`, of the kit or anybody's own
+            (`datasets.splits.contract`).
         ways, shots, queries: classes per episode; support and query examples per class.
         iterations: meta-updates in all; on resuming it may be more than before, if the schedule is constant or there
             was none. 0 keeps the algorithm as it is made, a frozen network with a head say, after its `begin`.
@@ -113,7 +115,7 @@ def meta_train(
 def train_by(
     settings: TrainingSettings,
     algorithm: Algorithm,
-    data: Any,
+    data: DataSet,
     *,
     run: str | Path | None = None,
     resume: bool = False,
@@ -140,7 +142,7 @@ def train_by(
 
 
 def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> None:
-    algorithm = training.algorithm
+    algorithm, validation = training.algorithm, training.data.validation
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_modes(algorithm))
         stack.callback(training.optimizer.zero_grad)
@@ -152,8 +154,8 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
         batches = stack.enter_context(contextlib.closing(meta_batches(training)))
         while training.iteration < training.iterations:
             meta_update(training, next(batches))
-            if training.due and training.data.validation is not None:
-                _validate(training, hooks)
+            if training.due and validation is not None:
+                _validate(training, validation, hooks)
             for hook in hooks:
                 hook.on_iteration(training)
             if stops and recorder is not None:
@@ -169,12 +171,12 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
             hook.on_end(training)
 
 
-def _validate(training: Training, hooks: list[Hooks]) -> None:
+def _validate(training: Training, split: TaskSplit, hooks: list[Hooks]) -> None:
     settings = training.settings
     tested = with_options(copy.copy(training.algorithm), **settings.test_options)
     found = evaluate(
         tested,
-        training.data.validation,
+        split,
         ways=settings.tested_ways,
         shots=settings.shots,
         queries=settings.validation_queries,

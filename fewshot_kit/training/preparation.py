@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..algorithms.bases.task_check import check_task
+from ..datasets.splits.contract import DataSet
 from ..episodes import Episode
 from ..errors import InputError
 from ..modules.modes import kept_modes
@@ -29,7 +29,7 @@ from .state import Training
 
 def prepare(
     algorithm: Algorithm,
-    data: Any,
+    data: DataSet,
     settings: TrainingSettings,
     run: str | Path | None,
     resume: bool,
@@ -69,7 +69,7 @@ def _before(run: str | Path | None) -> TrainingSettings:
 
 
 def _first_meta_batch(
-    algorithm: Algorithm, data: Any, settings: TrainingSettings, device: torch.device | str | None
+    algorithm: Algorithm, data: DataSet, settings: TrainingSettings, device: torch.device | str | None
 ) -> Episode:
     """What the run's first meta-update learns from, once options, data, device and model fit together."""
     with_options(copy.copy(algorithm), **settings.test_options)  # said before any work

@@ -51,7 +51,10 @@ class Recorder(Hooks):
         recorded = read_config(self.run)
         before = TrainingSettings.from_config(recorded)
         grows = before.schedule == "constant" or not before.iterations
-        difference = first_difference(_comparable(recorded, grows), _comparable(self.config, grows))
+        there, asked = _comparable(recorded, grows), _comparable(self.config, grows)
+        if "classes" not in asked.get("data", {}):  # older runs gave one to data sets that have none
+            there.get("data", {}).pop("classes", None)
+        difference = first_difference(there, asked)
         if difference:
             raise InputError(f"{self.run} cannot be resumed: {difference}; use the recorded settings or another --run.")
         if training.iterations < before.iterations:

@@ -10,6 +10,7 @@ import torch
 
 from .. import engines
 from ..algorithms import Algorithm
+from ..datasets.splits.contract import DataSet
 from .settings import TrainingSettings
 
 
@@ -18,7 +19,7 @@ class Training:
     """Where a run stands. Hooks are handed this, to read."""
 
     algorithm: Algorithm
-    data: Any
+    data: DataSet
     optimizer: torch.optim.Optimizer
     settings: TrainingSettings  # with the engine that was chosen
     choice: engines.Choice

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...datasets.splits.contract import TaskSplit, with_classes
 from ...errors import InputError
 from ...modules.batch_norm import find_policy, usual_policy
 from ...modules.layers import batch_norms
@@ -110,7 +111,7 @@ class FeatureHead(Metric):
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""
         return self.score(state["fitted"], self._features(self.embed_query(x, state["statistics"])))
 
-    def begin(self, split: Any, iterations: int) -> None:
+    def begin(self, split: TaskSplit, iterations: int) -> None:
         """Takes the mean embedding of 1,000 to 2,000 examples, spread over the training split, or of all if fewer.
 
         The mean is left unknown if meta-updates follow, since they will move the embeddings.
@@ -118,8 +119,9 @@ class FeatureHead(Metric):
         if iterations:
             self.base_mean = self.base_mean.new_empty(0)
             return
-        every = max(1, len(split) // 1000)
-        x = torch.stack([split[index][0] for index in range(0, len(split), every)])
+        examples = with_classes(split, type(self).__name__)
+        every = max(1, len(examples) // 1000)
+        x = torch.stack([examples[index][0] for index in range(0, len(examples), every)])
         with torch.no_grad():
             embedded, _ = self.embed_support(x.to(self.base_mean.device, self.base_mean.dtype))
         self.base_mean = embedded.mean(0)

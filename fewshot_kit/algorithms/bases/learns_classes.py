@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...datasets.splits.contract import TaskSplit, with_classes
 from ...episodes import Episode
 from ...errors import InputError
 from ...modules.batch_norm import Policy, Source
@@ -69,7 +70,7 @@ class LearnsClasses(FeatureHead):
 
     def draw(
         self,
-        split: Any,
+        split: TaskSplit,
         ways: int,
         shots: int,
         queries: int,
@@ -80,16 +81,17 @@ class LearnsClasses(FeatureHead):
         """Draws labelled batches `[T, batch, ...]`, `[T, batch]`, as queries without a support set.
 
         Raises:
-            InputError: `classes` is not the number of the split's classes.
+            InputError: `classes` is not the number of the split's classes, or it has none.
         """
-        there = len(split.classes)
+        labelled = with_classes(split, type(self).__name__)
+        there = len(labelled.classes)
         if self.classes != there:
             was = "was not told" if self.classes is None else f"was made for {self.classes}"
             raise InputError(
                 f"{type(self).__name__} {was} training classes and {split.name} has {there}; "
                 f"create it with classes={there}."
             )
-        x, y = split.labelled(meta_batch * self.batch, generator, device)
+        x, y = labelled.labelled(meta_batch * self.batch, generator, device)
         x, y = x.unflatten(0, (meta_batch, self.batch)), y.unflatten(0, (meta_batch, self.batch))
         return Episode(x[:, :0], y[:, :0], x, y)
 

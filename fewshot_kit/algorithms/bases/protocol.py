@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...datasets.splits.contract import TaskSplit
 from ...episodes import Episode
 from ...errors import InputError
 from .held_out import by_folds
@@ -105,7 +106,7 @@ class Algorithm(nn.Module):
 
     def draw(
         self,
-        split: Any,
+        split: TaskSplit,
         ways: int,
         shots: int,
         queries: int,
@@ -126,8 +127,7 @@ class Algorithm(nn.Module):
         Raises:
             InputError: the split refuses the request.
         """
-        episodes: Episode = split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
-        return episodes
+        return split.episodes(ways, shots, queries, meta_batch, generator=generator, device=device)
 
     def adapts(self) -> set[str]:
         """Returns the names of the model's parameters that the inner loop changes; by default none."""
@@ -158,7 +158,7 @@ class Algorithm(nn.Module):
         """
         return None
 
-    def begin(self, split: Any, iterations: int) -> None:
+    def begin(self, split: TaskSplit, iterations: int) -> None:
         """Called once before the first meta-update, with the training split and the number of meta-updates.
 
         By default it does nothing. Statistics of the split, such as the mean of its features, belong in a buffer.

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..files.images import Transform
+from .contract import TaskSplit
 from .split import Split
+
+Splits = TypeVar("Splits", bound=TaskSplit, covariant=True)
 
 
 @dataclass
-class Data:
+class Data(Generic[Splits]):
     """A data set: splits with no class in common. `recipe` is set by the registry where it was made by name."""
 
     name: str
-    train: Split
-    validation: Split | None
-    test: Split
+    train: Splits
+    validation: Splits | None
+    test: Splits
     options: dict[str, Any]
     recipe: dict[str, Any] | None = field(default=None, compare=False)
 
     @property
     def transform(self) -> Transform | None:
         """How image files became the data set's tensors, where they did."""
-        return self.train.transform
+        return self.train.transform if isinstance(self.train, Split) else None
 
 
 def make_data(
@@ -40,7 +43,7 @@ def make_data(
     rotations: str = "none",
     transform: Transform | None = None,
     remedy: str = Split.remedy,
-) -> Data:
+) -> Data[Split]:
     """The data set whose training, validation and test classes are `parts`; only training is rotated.
 
     Args:
