@@ -25,7 +25,7 @@ from .modules.modes import kept_modes
 from .modules.place import device_of, dtype_of, find_device
 
 
-def embed_data(model: nn.Module, data: Data, **options: Any) -> Data[Split]:
+def embed_data(model: nn.Module, data: Data[Split], **options: Any) -> Data[Split]:
     """Returns a data set of the network's embeddings in place of the images.
 
     Every algorithm can train and evaluate on it with a network for vectors: `nn.Identity()` for heads on features,
