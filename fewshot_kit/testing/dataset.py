@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from ..datasets import Data, Split
+from ..datasets.splits.contract import DataSet, LabelledSplit, with_classes
 from ..episodes import Episode
 from ..seeds import kept_random
 
 
-def check_dataset(data: Data[Split], ways: int = 2, shots: int = 1, queries: int = 1) -> None:
+def check_dataset(data: DataSet, ways: int = 2, shots: int = 1, queries: int = 1) -> None:
     """Checks everything that the trainer and the evaluator need from a data set of classes.
 
     Args:
@@ -18,13 +18,14 @@ def check_dataset(data: Data[Split], ways: int = 2, shots: int = 1, queries: int
 
     Raises:
         AssertionError: the first check that fails.
-        InputError: a split that cannot give such episodes, for example with too few images of a class.
+        InputError: a split without classes, or one that cannot give such episodes, for example with too few images.
     """
-    splits = {name: getattr(data, name) for name in ("train", "validation", "test")}
-    there = {name: split for name, split in splits.items() if split is not None}
-    assert {"train", "test"} <= set(there), f"{data.name} lacks a training or a test split."
     seen: dict[str, str] = {}
-    for name, split in there.items():
+    for name, tasks in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        if tasks is None:
+            assert name == "validation", f"The data set has no {name} split."
+            continue
+        split = with_classes(tasks, "check_dataset")
         for each in split.classes:
             assert each not in seen, f"The class {each!r} is in {seen[each]} and in {name}: splits share no class."
             seen[each] = name
@@ -32,7 +33,7 @@ def check_dataset(data: Data[Split], ways: int = 2, shots: int = 1, queries: int
             _check_split(split, ways, shots, queries)
 
 
-def _check_split(split: Split, ways: int, shots: int, queries: int) -> None:
+def _check_split(split: LabelledSplit, ways: int, shots: int, queries: int) -> None:
     random = torch.get_rng_state()
 
     def drawn(seed: int) -> Episode:

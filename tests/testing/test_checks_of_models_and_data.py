@@ -143,6 +143,13 @@ def test_a_class_in_two_splits_is_named():
         check_dataset(data(split("abc"), split("cde")))
 
 
+def test_a_split_that_is_missing_or_has_no_classes_is_named():
+    with pytest.raises(AssertionError, match="The data set has no test split"):
+        check_dataset(data(split("abc"), None))
+    with pytest.raises(InputError, match="check_dataset needs labelled examples, and the training split of sinusoid"):
+        check_dataset(datasets.create("sinusoid"))
+
+
 def test_what_a_split_refuses_is_said_by_it():
     with pytest.raises(InputError, match="4 ways are more than the 3 classes of mine"):
         check_dataset(data(split("abc"), split("def")), ways=4)
