@@ -63,7 +63,7 @@ class Cell:
         config: TrainConfig | None = self.config(seed)
         told: list[Any] = [[dataclasses.asdict(test) for test in self.tests], self.choices]
         while config is not None:
-            told.append(dataclasses.asdict(config))
+            told.append(config.told())
             config = experiment.earlier(config)
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 

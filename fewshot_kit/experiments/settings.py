@@ -60,6 +60,7 @@ class TrainConfig:
     )
     compile: bool = _setting(USUAL.compile, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
     unfold: bool = _setting(USUAL.unfold, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
+    exact: bool = _setting(USUAL.exact, "one task at a time, summed in order: the same bits for any --processes")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
     dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
@@ -77,12 +78,17 @@ class TrainConfig:
         name = f"{self.dataset}-{self.algorithm}-{self.model.replace('/', '-')}-{self.ways}w{self.shots}s"
         return Path(self.run or f"runs/{name}")
 
+    def told(self) -> dict[str, Any]:
+        """What a hash of a run is made of: all settings but those that came later and are as usual."""
+        return {name: value for name, value in vars(self).items() if name not in LATER or value != FIELDS[name].default}
+
     def training(self) -> TrainingSettings:
         """What decides the training itself. `InputError` for a setting that cannot be used."""
         shared = {name: getattr(self, name) for name in NAMES if name in FIELDS} | {"init": self.init or None}
         return TrainingSettings(**shared, **{name: getattr(self, own) for name, own in TESTED.items()})
 
 
+LATER = ("exact",)  # hashes of runs that were made before these settings came stay as they are
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
 TESTED = {"validation_ways": "test_ways", "validation_queries": "test_queries"}  # what the trainer calls them
 MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`

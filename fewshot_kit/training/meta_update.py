@@ -6,12 +6,14 @@ import math
 from collections.abc import Generator
 
 import torch
+from torch import Tensor
 
-from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.task_classes import of_ways
 from ..datasets.splits.contract import TaskSplit
-from ..episodes import Episode
+from ..engines.results import Result
+from ..engines.run import add_mean
+from ..episodes import Episode, stack, unstack
 from ..errors import InputError
 from ..evaluation import accuracy, in_dtype
 from ..modules.place import device_of, dtype_of
@@ -51,17 +53,17 @@ def meta_update(training: Training, episodes: Episode) -> None:
     algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
     training.optimizer.zero_grad()
     algorithm.anneal(training.iteration / training.iterations)
-    drawn_from = default_draws(settings.seed, "training draws", index, device_of(algorithm))
     ways = algorithm.classes or settings.ways
-    with drawn_from, of_ways(ways):
-        losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
+    part = training.processes.part(settings.meta_batch)
+    own = Episode(*(tensor[part] for tensor in episodes))
+    with of_ways(ways):
+        result = _shared(training, own, index)
+    add_mean(algorithm, result, settings.meta_batch)
     gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
-    measured = {"loss": losses.mean()}
-    if not episodes.query_y.is_floating_point():
-        measured["accuracy"] = accuracy(scores, episodes.query_y, ways).mean()
+    measured = _figures(training, result, own.query_y, part, ways)
     measured["gradient"] = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
     training.unread.append((index, {name: value.double() for name, value in measured.items()}))
-    every = 1 if losses.device.type == "cpu" else READ_EVERY
+    every = 1 if own.query_y.device.type == "cpu" else READ_EVERY
     if len(training.unread) == every:
         read_figures(training)
     for group in training.optimizer.param_groups:
@@ -72,6 +74,41 @@ def meta_update(training: Training, episodes: Episode) -> None:
         read_figures(training)
 
 
+def _shared(training: Training, own: Episode, index: int) -> Result:
+    """Gradients and buffer moves summed over the whole meta-batch; losses and scores of this process's episodes."""
+    algorithm, settings, processes = training.algorithm, training.settings, training.processes
+    first = processes.part(settings.meta_batch).start
+
+    def run(some: Episode, number: int) -> Result:
+        # Episodes that run after others go on with their draws, such as dropout's; a process begins its own.
+        name = f"training draws from {number}" if number else "training draws"
+        with default_draws(settings.seed, name, index, device_of(algorithm)):
+            return training.choice.run(algorithm, some)
+
+    if settings.exact:
+        each = [run(stack([task]), number) for number, task in enumerate(unstack(own), first)]
+        return processes.summed_in_order(algorithm, each, settings.meta_batch)
+    return processes.summed(algorithm, run(own, first) if len(own.query_y) else None)
+
+
+def _figures(training: Training, result: Result, query_y: Tensor, part: slice, ways: int) -> dict[str, Tensor]:
+    """Mean loss and accuracy of the whole meta-batch, and whether a process was asked to stop."""
+    processes, count = training.processes, training.settings.meta_batch
+    columns = {"loss": result.losses}
+    if not query_y.is_floating_point():
+        columns["accuracy"] = accuracy(result.scores, query_y, ways) if len(query_y) else result.losses
+    if processes.size == 1:
+        return {name: column.mean() for name, column in columns.items()}
+    table = torch.zeros(len(columns), count + 1, dtype=torch.float64, device=query_y.device)
+    for row, column in zip(table, columns.values(), strict=True):
+        row[part] = column
+    table[0, count] = bool(training.stops)
+    found = dict(zip(columns, processes.filled(table), strict=True))
+    stopping = found["loss"][count]
+    found["loss"] = found["loss"].to(result.losses.dtype)  # so that the mean is rounded as that of one process is
+    return {name: row[:count].mean() for name, row in found.items()} | {"stopping": stopping}
+
+
 def read_figures(training: Training) -> None:
     """Bring what was measured since the last time into the history, all in one transfer from the device."""
     if not training.unread:
@@ -80,6 +117,7 @@ def read_figures(training: Training) -> None:
     for (index, values), row in zip(training.unread, rows, strict=True):
         line = dict(zip(values, row, strict=True))
         finite = line.pop("gradient")
+        training.stopping |= line.pop("stopping", 0) > 0
         if not (math.isfinite(line["loss"]) and finite):
             what = "meta-gradient" if math.isfinite(line["loss"]) else "loss"
             raise InputError(

@@ -24,6 +24,7 @@ from .initial import start_from
 from .meta_update import draw_meta_batch
 from .recorder import Recorder
 from .settings import TrainingSettings
+from .sharing import common_choice, synchronise
 from .state import Training
 
 
@@ -40,23 +41,26 @@ def prepare(
     Raises:
         InputError: as `meta_train`.
     """
+    processes = engines.Processes.current()
     before = _before(run) if resume else None
     first = _first_meta_batch(algorithm, data, settings, device)
     parameters = _trained(algorithm, settings)
     with kept_modes(algorithm):
-        if before is None or not state_path(run or "").exists():  # new, or killed before its first checkpoint
+        if before is None or not processes.agreed(state_path(run or "").exists):  # or killed at its start
             if settings.init is not None:
                 start_from(algorithm, settings.init)
             algorithm.eval().begin(data.train, settings.iterations)
         algorithm.train()
-        choice = _choice(algorithm, first, settings.run_as(before) if before else settings)
+        choice = _choice(processes, algorithm, first, settings.run_as(before) if before else settings)
     settings = dataclasses.replace(settings, **choice.settings())
     optimizer = torch.optim.Adam([{"params": parameters}], lr=settings.meta_lr, fused=True)  # a group may be empty
-    training = Training(algorithm, data, optimizer, settings, choice)
-    if run is None:
-        return training, None
-    recorder = Recorder(run, describe(algorithm, data, settings.recorded()))
-    (recorder.resume if resume else recorder.begin)(training)
+    training = Training(algorithm, data, optimizer, settings, choice, processes=processes)
+    recorder = None
+    if run is not None and processes.leads:
+        recorder = Recorder(run, describe(algorithm, data, settings.recorded()))
+    start = None if recorder is None else recorder.resume if resume else recorder.begin
+    processes.agreed(lambda: start and start(training))
+    synchronise(training)
     if before and not before.iterations and settings.iterations:  # what was to stay as it is is trained after all
         algorithm.begin(data.train, settings.iterations)
     return training, recorder
@@ -93,7 +97,9 @@ def _trained(algorithm: Algorithm, settings: TrainingSettings) -> list[nn.Parame
     return parameters
 
 
-def _choice(algorithm: Algorithm, first: Episode, settings: TrainingSettings) -> engines.Choice:
+def _choice(
+    processes: engines.Processes, algorithm: Algorithm, first: Episode, settings: TrainingSettings
+) -> engines.Choice:
     if settings.engine == "auto" and not settings.iterations:  # nothing is worth measuring
         return engines.usual(algorithm, first)
-    return engines.choose(algorithm, first, **settings.running)
+    return common_choice(processes, algorithm, first, settings)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.selection import check_running
+from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from .augmentation import check_augmentation
 from .schedules import check_schedule
 
-LATER = ("augmentation", "init", "validation_ways", "test_options")  # runs of earlier versions lack them: as usual
+# Runs of earlier versions lack these, and had the usual values.
+LATER = ("augmentation", "init", "validation_ways", "test_options", "exact")
 RUNNING = ("engine", "chunk", "workers", "compile", "unfold")
 
 
@@ -45,6 +47,7 @@ class TrainingSettings:
     augmentation: str = "none"
     init: str | Path | None = None
     validation_ways: int | None = None  # None: as in training
+    exact: bool = False
     test_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,7 +58,14 @@ class TrainingSettings:
         check_rate(meta_lr=self.meta_lr)
         check_schedule(self.schedule)
         check_augmentation(self.augmentation)
-        check_running(self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch)
+        if self.exact and (self.engine not in ("auto", "loop") or self.workers not in (None, 1)):
+            raise InputError(
+                f"exact runs one episode at a time by the engine 'loop'; leave engine='{self.engine}' and "
+                f"workers={self.workers} out."
+            )
+        check_running(
+            "loop" if self.exact else self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch
+        )
 
     @property
     def tested_ways(self) -> int:
