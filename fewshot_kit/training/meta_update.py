@@ -11,6 +11,8 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..algorithms.bases.task_classes import of_ways
 from ..datasets.splits.contract import TaskSplit
+from ..datasets.splits.part import Part
+from ..datasets.splits.split import Split
 from ..engines.results import Result
 from ..engines.run import add_mean
 from ..episodes import Episode, stack, unstack
@@ -28,24 +30,33 @@ READ_EVERY = 10  # iterations: on a GPU, reading a figure back waits for all tha
 
 
 def meta_batches(training: Training) -> Generator[Episode]:
-    """The meta-batches of the iterations to come, each drawn while the one before it is learned from."""
-    first = training.iteration + 1
+    """This process's part of the meta-batches to come, each drawn while the one before it is learned from."""
+    first, part = training.iteration + 1, training.processes.part(training.meta_batch)
     return ahead(
-        lambda index: draw_meta_batch(training.algorithm, training.data.train, training.settings, index),
+        lambda index: draw_meta_batch(training.algorithm, training.data.train, training.settings, index, part),
         range(first, training.iterations + 1),
     )
 
 
-def draw_meta_batch(algorithm: Algorithm, split: TaskSplit, settings: TrainingSettings, index: int) -> Episode:
-    """The meta-batch of one iteration, which the seed and the iteration's number alone decide."""
-    task = settings.ways, settings.shots, settings.queries, settings.meta_batch
-    drawn = algorithm.draw(split, *task, stream(settings.seed, "training", index), device_of(algorithm))
-    drawn = augmented(drawn, settings.augmentation, stream(settings.seed, "augmentation", index))
+def draw_meta_batch(
+    algorithm: Algorithm, split: TaskSplit, settings: TrainingSettings, index: int, part: slice
+) -> Episode:
+    """A part of the meta-batch of one iteration, which the seed and the iteration's number alone decide."""
+    count = settings.meta_batch
+    size = part.stop - part.start
+    source = Part(split, count, part) if size < count and isinstance(split, Split) else split
+    task = settings.ways, settings.shots, settings.queries, count
+    drawn = algorithm.draw(source, *task, stream(settings.seed, "training", index), device_of(algorithm))
+    if len(drawn.query_y) > size:  # of anybody's own split, which draws all
+        drawn = Episode(*(tensor[part] for tensor in drawn))
+    drawn = augmented(drawn, settings.augmentation, stream(settings.seed, "augmentation", index), part, count)
     return in_dtype(drawn, dtype_of(algorithm))
 
 
-def meta_update(training: Training, episodes: Episode) -> None:
-    """One step of Adam along the mean meta-gradient. What is measured stays on the device for a while, on a GPU.
+def meta_update(training: Training, own: Episode) -> None:
+    """One step of Adam along the mean meta-gradient, of this process's own episodes and all others.
+
+    What is measured stays on the device for a while, on a GPU.
 
     Raises:
         InputError: a loss or gradient that is not finite, here or in an iteration that is read with this one.
@@ -55,7 +66,6 @@ def meta_update(training: Training, episodes: Episode) -> None:
     algorithm.anneal(training.iteration / training.iterations)
     ways = algorithm.classes or settings.ways
     part = training.processes.part(settings.meta_batch)
-    own = Episode(*(tensor[part] for tensor in episodes))
     with of_ways(ways):
         result = _shared(training, own, index)
     add_mean(algorithm, result, settings.meta_batch)

@@ -43,7 +43,7 @@ def prepare(
     """
     processes = engines.Processes.current()
     before = _before(run) if resume else None
-    first = _first_meta_batch(algorithm, data, settings, device)
+    first = _first_meta_batch(algorithm, data, settings, device, processes)
     parameters = _trained(algorithm, settings)
     with kept_modes(algorithm):
         if before is None or not processes.agreed(state_path(run or "").exists):  # or killed at its start
@@ -73,16 +73,22 @@ def _before(run: str | Path | None) -> TrainingSettings:
 
 
 def _first_meta_batch(
-    algorithm: Algorithm, data: DataSet, settings: TrainingSettings, device: torch.device | str | None
+    algorithm: Algorithm,
+    data: DataSet,
+    settings: TrainingSettings,
+    device: torch.device | str | None,
+    processes: engines.Processes,
 ) -> Episode:
-    """What the run's first meta-update learns from, once options, data, device and model fit together."""
+    """This process's part of the run's first meta-batch, or an episode, once all fits together."""
     with_options(copy.copy(algorithm), **settings.test_options)  # said before any work
     data.train.check(settings.ways, settings.shots, settings.queries)
     if data.validation is not None and settings.iterations:
         data.validation.check(settings.tested_ways, settings.shots, settings.validation_queries)
     if device is not None:
         algorithm.to(find_device(device))
-    first = draw_meta_batch(algorithm, data.train, settings, 1)
+    part = processes.part(settings.meta_batch)
+    part = part if part.start < part.stop else slice(0, 1)
+    first = draw_meta_batch(algorithm, data.train, settings, 1, part)
     check_task(algorithm, first.query_x[0], first.query_y[0], settings.ways)
     return first
 

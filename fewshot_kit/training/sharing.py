@@ -8,7 +8,6 @@ from typing import Any
 from .. import engines
 from ..algorithms import Algorithm
 from ..engines import Processes
-from ..engines.timing import first_of
 from ..episodes import Episode
 from ..runs.checkpoints import fill
 from ..runs.storage import flatten, packed, unflatten, unpacked
@@ -36,15 +35,14 @@ def synchronise(training: Training) -> None:
 
 
 def common_choice(
-    processes: Processes, algorithm: Algorithm, first: Episode, settings: TrainingSettings
+    processes: Processes, algorithm: Algorithm, own: Episode, settings: TrainingSettings
 ) -> engines.Choice:
     """Returns the engine for a process's slice. All measure at once, and the first one's choice is taken."""
     running = settings.running
     if settings.exact:
         running |= {"engine": "loop", "workers": 1}
     if processes.size == 1:
-        return engines.choose(algorithm, first, **running)
-    own = first_of(first, max(1, len(range(settings.meta_batch)[processes.part(settings.meta_batch)])))
+        return engines.choose(algorithm, own, **running)
 
     def chosen(running: dict[str, Any]) -> engines.Choice:
         chunk = running["chunk"]  # may be larger than a slice, and is recorded for any number of processes

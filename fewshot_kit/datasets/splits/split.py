@@ -138,6 +138,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         device: torch.device | str | None = None,
         dirichlet: float | None = None,
+        part: slice | None = None,
     ) -> Episode:
         """Draw a meta-batch: classes and examples without replacement, uniformly, in class-major order.
 
@@ -150,6 +151,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
                 of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
                 goes to the others, in proportion. Classes and support sets are those of the balanced draw.
+            part: gather these of the T episodes alone; what is drawn stays the same.
 
         Returns:
             `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
@@ -170,6 +172,9 @@ class Split(Dataset[tuple[Tensor, int]]):
         )
         labels = [label for *_, label in draws if label is not None]
         label = torch.cat(labels) if labels else None
+        if part is not None:
+            support, query = (Drawn(*(each[part] for each in drawn)) for drawn in (support, query))
+            label, meta_batch = None if label is None else label[part], len(support.images)
         parts = [support.images, query.images]
         x = self.gather(_flat(parts), _flat([support.turns, query.turns]), device)
         support_x, query_x = x.split([part.numel() for part in parts])
@@ -217,7 +222,11 @@ class Split(Dataset[tuple[Tensor, int]]):
         return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
 
     def labelled(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        part: slice | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Examples of all classes, drawn uniformly with replacement, in the turns that episodes may have.
 
@@ -225,11 +234,12 @@ class Split(Dataset[tuple[Tensor, int]]):
             count: n, the number of examples.
             generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
             device: where the examples are gathered; by default where the split's tensor is.
+            part: gather these of the n examples alone; what is drawn stays the same.
 
         Returns:
             `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
         """
-        images, turns = self._sampler.draw_labelled(count, _on_cpu(generator))
+        images, turns = (each[part or slice(None)] for each in self._sampler.draw_labelled(count, _on_cpu(generator)))
         x = self.gather(images, turns, device)
         y = self.y[images]
         if self.rotations == "classes":
