@@ -16,6 +16,7 @@ from ...ranges import check_rate
 from ..files.images import Transform
 from .arrays import check_arrays
 from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
+from .store import Store
 from .tasks import task_dataset
 
 PLAIN = Transform(image_size=1)  # of uint8 images that came from no files
@@ -26,7 +27,8 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     Args:
         x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1], or as `transform` normalises them; any
-            other tensor `[N, ...]` is used as it is.
+            other tensor `[N, ...]` is used as it is. Of a memory-mapped tensor (`torch.from_file`) only what episodes
+            ask for is read, and of a `Store` only that is made.
         y: class index of every example `[N]`, int64.
         classes: names, by class index.
         name: what messages call the split.
@@ -44,7 +46,7 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        x: Tensor,
+        x: Tensor | Store,
         y: Tensor,
         classes: Sequence[str],
         name: str = "data",
@@ -63,7 +65,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             self.classes += [f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes]
         self._sampler = Sampler(y, len(classes), rotations)
         self._stored_classes = list(classes)
-        self._on_device: dict[torch.device, Tensor] = {x.device: x}
+        self._on_device: dict[torch.device, Tensor | Store] = {x.device: x}
 
     @classmethod
     def from_arrays(cls, x: Any, y: Sequence[Hashable] | Tensor, name: str = "data", **options: Any) -> Split:
@@ -252,19 +254,20 @@ class Split(Dataset[tuple[Tensor, int]]):
         The numbers go to a GPU as one pinned copy, and nothing waits for the GPU.
         """
         store = self.x if device is None else self._store_on(torch.device(device))
+        device = torch.device(store.device if device is None else device)
         if self.rotations == "none":
-            return self._as_seen(store.index_select(0, _sent(images, store.device)))
+            return self._as_seen(store.index_select(0, _sent(images, store.device)).to(device))
         # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
         order = turns.argsort(stable=True)
         by_turn, back = _sent(torch.stack([images[order], order.argsort()]), store.device)
         upright, *others = store.index_select(0, by_turn).split(turns.bincount(minlength=4).tolist())
         x = torch.cat([upright, *(part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(others, 1))])
-        return self._as_seen(x.index_select(0, back))
+        return self._as_seen(x.index_select(0, back).to(device))
 
     def _as_seen(self, x: Tensor) -> Tensor:
         return (self.transform or PLAIN).scaled(x) if x.dtype == torch.uint8 else x
 
-    def _store_on(self, device: torch.device) -> Tensor:
+    def _store_on(self, device: torch.device) -> Tensor | Store:
         device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one place: the store goes there once
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
