@@ -92,6 +92,7 @@ class Sampler:
     def __init__(self, y: Tensor, classes: int, rotations: str = "none") -> None:
         self.rotations = rotations
         self.counts = torch.bincount(y, minlength=classes)
+        self.fewest = int(self.counts.min())
         self.order = y.argsort(stable=True)
         self.starts = self.counts.cumsum(0) - self.counts
 

@@ -121,15 +121,16 @@ class Split(Dataset[tuple[Tensor, int]]):
         if dirichlet is not None:
             check_rate(dirichlet=dirichlet)
         need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
+        if self._sampler.fewest >= need:
+            return
         counts = self._sampler.counts
         few = (counts < need).nonzero().flatten().tolist()
-        if few:
-            others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
-            raise InputError(
-                f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
-                f"too few for {shots} shots + {word}{queries} {'unbalanced ' if word else ''}queries = {need}{others}; "
-                "lower shots or queries, or add examples."
-            )
+        others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
+        raise InputError(
+            f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
+            f"too few for {shots} shots + {word}{queries} {'unbalanced ' if word else ''}queries = {need}{others}; "
+            "lower shots or queries, or add examples."
+        )
 
     def episodes(
         self,
