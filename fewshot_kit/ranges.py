@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import SupportsFloat
 
-from .errors import InputError
+from .errors import InputError, in_digits
+
+MOST = 2**31 - 1  # no count needs more, and torch cannot make a tensor for far larger ones
 
 
 def check_counts(least: int = 1, model: str | None = None, /, **counts: int) -> None:
-    """Raises `InputError` for the first count that is no whole number of at least `least`.
+    """Raises `InputError` for the first count that is no whole number of at least `least`, or is above `MOST`.
 
     Args:
         least: the least value of every count.
@@ -19,6 +21,8 @@ def check_counts(least: int = 1, model: str | None = None, /, **counts: int) -> 
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             said = f"The model '{model}' cannot have {name}={count!r}" if model else f"{name} is {count!r}"
             raise InputError(f"{said}; it must be a whole number of at least {least}.")
+        if count > MOST:
+            raise InputError(f"{name} is {in_digits(count)}; it must be at most {MOST}.")
 
 
 def check_rate(**rates: float) -> None:

@@ -63,7 +63,7 @@ class Cell:
         config: TrainConfig | None = self.config(seed)
         told: list[Any] = [[dataclasses.asdict(test) for test in self.tests], self.choices]
         while config is not None:
-            told.append(dataclasses.asdict(config))
+            told.append(config.told())
             config = experiment.earlier(config)
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -106,7 +106,7 @@ def run(cell: Cell, name: str, seed: int, runs: Path, root: str | None) -> dict[
 
 def _brief(config: TrainConfig) -> dict[str, Any]:
     """The settings, less where things lie."""
-    settings = dataclasses.asdict(config)
+    settings = config.told()
     settings["dataset_options"] = {name: value for name, value in settings["dataset_options"].items() if name != "root"}
     started = settings.pop("run")
     return {name: value for name, value in settings.items() if value not in (None, "", {}) and value != started}

@@ -40,6 +40,7 @@ def train(arguments: argparse.Namespace) -> int:
     )
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
     took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
+    took |= {"skipped": training.skipped} if training.skipped else {}
     record_results(folder, {"test": [one.to_dict() for one in tested], **took})
     curve = folder / "curve.png" if training.iterations else None
     if arguments.json:
@@ -50,6 +51,10 @@ def train(arguments: argparse.Namespace) -> int:
     for one in tested:
         print(f"  {one}")
     print(f"Run folder: {folder}\n{f'Learning curve: {curve}' if curve else 'Nothing was trained: 0 iterations.'}")
+    if training.skipped:
+        print(
+            f"Skipped: {training.skipped} of {training.iterations} meta-updates, whose loss or gradient was not finite."
+        )
     if arguments.profile:
         print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
     return 0

@@ -108,7 +108,7 @@ def earlier(config: TrainConfig) -> TrainConfig | None:
 
 def with_folder(config: TrainConfig, parent: Path) -> TrainConfig:
     """The same, in a folder of `parent` that is named by a hash of all that training depends on."""
-    told = dataclasses.asdict(config) | {"run": "", "test_episodes": 0}
+    told = config.told() | {"run": "", "test_episodes": 0}
     told["dataset_options"] = {name: value for name, value in config.dataset_options.items() if name != "root"}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     name = dataclasses.replace(config, run="").folder().name

@@ -53,6 +53,9 @@ class TrainConfig:
     )
     test_queries: int = _setting(USUAL.validation_queries, "query examples of each class in validation and test")
     seed: int = _setting(USUAL.seed, "decides the tasks, their order and the initial weights")
+    on_nan: str = _setting(
+        USUAL.on_nan, "about a loss or gradient that is not finite: stop, or skip the update, count it and go on"
+    )
     engine: str = _setting(USUAL.engine, "how a meta-batch is run: auto (measured), vmap, loop, reference")
     chunk: int | None = _setting(USUAL.chunk, "engine vmap: tasks at a time, to bound memory (default: all)")
     workers: int | None = _setting(
@@ -71,6 +74,11 @@ class TrainConfig:
         ways = {} if self.test_ways is None else {"test_ways": self.test_ways}
         check_counts(test_episodes=self.test_episodes, test_queries=self.test_queries, **ways)
         self.training()
+
+    def told(self) -> dict[str, Any]:
+        """All settings, for a hash. One that came later is left out where it is as usual, so that old hashes hold."""
+        later = {"on_nan": USUAL.on_nan}
+        return {name: value for name, value in dataclasses.asdict(self).items() if later.get(name, ...) != value}
 
     def folder(self) -> Path:
         """The run folder."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
-
-import torch
 
 from .. import engines
 from ..algorithms import Algorithm
@@ -17,6 +14,7 @@ from ..evaluation import accuracy, in_dtype
 from ..modules.place import device_of, dtype_of
 from ..seeds import default_draws, stream
 from .augmentation import augmented
+from .finite import buffers_of, leave_out, measured, read
 from .prefetch import ahead
 from .schedules import SCHEDULES
 from .settings import TrainingSettings
@@ -45,6 +43,8 @@ def draw_meta_batch(algorithm: Algorithm, split: TaskSplit, settings: TrainingSe
 def meta_update(training: Training, episodes: Episode) -> None:
     """One step of Adam along the mean meta-gradient. What is measured stays on the device for a while, on a GPU.
 
+    Where a loss or gradient is not finite and `on_nan` is `"skip"`, no step is taken.
+
     Raises:
         InputError: a loss or gradient that is not finite, here or in an iteration that is read with this one.
     """
@@ -53,14 +53,15 @@ def meta_update(training: Training, episodes: Episode) -> None:
     algorithm.anneal(training.iteration / training.iterations)
     drawn_from = default_draws(settings.seed, "training draws", index, device_of(algorithm))
     ways = algorithm.classes or settings.ways
+    before = buffers_of(algorithm) if settings.on_nan == "skip" else None
     with drawn_from, of_ways(ways):
         losses, scores = engines.meta_backward(algorithm, episodes, training.choice)
-    gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
-    measured = {"loss": losses.mean()}
+    means = {}
     if not episodes.query_y.is_floating_point():
-        measured["accuracy"] = accuracy(scores, episodes.query_y, ways).mean()
-    measured["gradient"] = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
-    training.unread.append((index, {name: value.double() for name, value in measured.items()}))
+        means["accuracy"] = accuracy(scores, episodes.query_y, ways).mean()
+    training.unread.append(measured(index, algorithm, losses, means))
+    if before is not None:
+        leave_out(training.unread[-1], training.optimizer, algorithm, before)
     every = 1 if losses.device.type == "cpu" else READ_EVERY
     if len(training.unread) == every:
         read_figures(training)
@@ -74,17 +75,14 @@ def meta_update(training: Training, episodes: Episode) -> None:
 
 def read_figures(training: Training) -> None:
     """Bring what was measured since the last time into the history, all in one transfer from the device."""
-    if not training.unread:
-        return
-    rows = torch.stack([torch.stack(list(values.values())) for _, values in training.unread]).tolist()
-    for (index, values), row in zip(training.unread, rows, strict=True):
-        line = dict(zip(values, row, strict=True))
-        finite = line.pop("gradient")
-        if not (math.isfinite(line["loss"]) and finite):
-            what = "meta-gradient" if math.isfinite(line["loss"]) else "loss"
+    settings = training.settings
+    for figures in read(training.unread) if training.unread else []:
+        if not figures.finite and settings.on_nan == "stop":
+            inner = "" if training.algorithm.lr is None else f" or inner lr than {training.algorithm.lr:g}"
             raise InputError(
-                f"The {what} is not finite at iteration {index}; try a smaller meta_lr than "
-                f"{training.settings.meta_lr:g} or a smaller inner lr. The last checkpoint is kept."
+                f"{figures.trouble(settings.seed)}; try a smaller meta_lr than {settings.meta_lr:g}{inner}, or leave "
+                "such updates out by on_nan='skip' (--on-nan skip). The last checkpoint is kept."
             )
-        training.history.append({"iteration": index, **line})
+        training.skipped += not figures.finite
+        training.history.append(figures.line(training.skipped))
     training.unread.clear()

@@ -12,7 +12,7 @@ from torch import nn
 from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
-from ..algorithms.bases.task_check import check_task
+from ..algorithms.bases.task_check import check_algorithm, check_task
 from ..datasets.splits.contract import DataSet
 from ..episodes import Episode
 from ..errors import InputError
@@ -40,6 +40,7 @@ def prepare(
     Raises:
         InputError: as `meta_train`.
     """
+    check_algorithm(algorithm, "meta_train")
     before = _before(run) if resume else None
     first = _first_meta_batch(algorithm, data, settings, device)
     parameters = _trained(algorithm, settings)

@@ -9,10 +9,13 @@ from typing import Any
 
 from ..engines.selection import check_running
 from ..ranges import check_counts, check_rate
+from ..seeds import check_seed
 from .augmentation import check_augmentation
+from .finite import check_on_nan
 from .schedules import check_schedule
 
-LATER = ("augmentation", "init", "validation_ways", "test_options")  # runs of earlier versions lack them: as usual
+# Runs of earlier versions lack these, and they are as usual.
+LATER = ("augmentation", "init", "validation_ways", "test_options", "on_nan")
 RUNNING = ("engine", "chunk", "workers", "compile", "unfold")
 
 
@@ -46,6 +49,7 @@ class TrainingSettings:
     init: str | Path | None = None
     validation_ways: int | None = None  # None: as in training
     test_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    on_nan: str = "stop"
 
     def __post_init__(self) -> None:
         check_counts(ways=self.ways, shots=self.shots, queries=self.queries, meta_batch=self.meta_batch)
@@ -53,8 +57,10 @@ class TrainingSettings:
         check_counts(validate_every=self.validate_every, validation_episodes=self.validation_episodes)
         check_counts(validation_queries=self.validation_queries, validation_ways=self.tested_ways)
         check_rate(meta_lr=self.meta_lr)
+        check_seed(self.seed)
         check_schedule(self.schedule)
         check_augmentation(self.augmentation)
+        check_on_nan(self.on_nan)
         check_running(self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch)
 
     @property
