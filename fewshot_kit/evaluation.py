@@ -17,7 +17,7 @@ from .algorithms import Algorithm
 from .algorithms.bases.task_check import check_algorithm, check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
-from .datasets.splits.contract import LabelledSplit, TaskSplit
+from .datasets.splits.contract import LabelledSplit, TaskSplit, check_split
 from .episodes import Episode, stack, unstack
 from .errors import InputError
 from .features import embedded_by
@@ -134,6 +134,7 @@ def evaluate(
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     check_algorithm(algorithm, "evaluate")
+    check_split(split, "evaluate")
     split.check(ways, shots, queries)
     _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)

@@ -29,5 +29,14 @@ def check_rate(**rates: float) -> None:
     """Raises `InputError` for the first rate that is no positive number."""
     for name, rate in rates.items():
         number = isinstance(rate, SupportsFloat) and not isinstance(rate, bool)
-        if not (number and math.isfinite(rate) and rate > 0):
-            raise InputError(f"{name} is {rate!r}; it must be a positive number.")
+        if not (number and is_finite(rate) and rate > 0):
+            said = in_digits(rate) if isinstance(rate, int) else repr(rate)
+            raise InputError(f"{name} is {said}; it must be a positive number.")
+
+
+def is_finite(number: SupportsFloat) -> bool:
+    """Returns whether a number is a finite float: neither NaN nor infinite, nor a whole number beyond all floats."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False

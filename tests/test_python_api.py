@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_runs import train
 from torch import nn
-from toy import noisy_net, points, world
+from toy import Centroids, noisy_net, points, world
 
 from fewshot_kit import adapt, algorithms, engines, evaluate, meta_train
 from fewshot_kit.algorithms import MAML, ProtoNet
@@ -114,6 +114,16 @@ def test_no_algorithm_is_made_of_what_is_no_model(name):
             algorithms.create(name, model=model)
 
 
+def test_what_is_no_split_or_data_set():
+    with pytest.raises(InputError, match="evaluate takes a split, and Data is a data set; give .* such as data.test"):
+        evaluate(Centroids(noisy_net()), world())
+    with pytest.raises(InputError, match="evaluate takes a split, not NoneType"):
+        evaluate(Centroids(noisy_net()), None)
+    for wrong, kind in ((points(), "Split"), (None, "NoneType")):
+        with pytest.raises(InputError, match=f"meta_train takes a data set .*, and {kind} has no train"):
+            meta_train(Centroids(noisy_net()), wrong)
+
+
 def test_what_is_no_algorithm():
     for wrong, said in (
         (nn.Linear(6, 3), "takes an algorithm, and Linear is a plain module"),
@@ -182,8 +192,26 @@ BAD = {
     "none": (lambda e: e._replace(support_y=None), "support_y is None; give a tensor"),
     "int": (lambda e: e._replace(support_y=3), "support_y is of type int; give a tensor"),
     "list": (lambda e: e._replace(query_y=e.query_y.tolist()), "query_y is of type list; give a tensor"),
-    "tasks": (lambda e: e._replace(query_y=e.query_y[:1]), "different numbers of tasks: support_x 2, .* query_y 1"),
+    "tasks": (lambda e: e._replace(query_y=e.query_y[:1]), "these numbers of tasks: support_x 2, .* query_y 1"),
     "tuple": (tuple, "The meta-batch is a tuple; give Episode"),
+    "kinds": (
+        lambda e: e._replace(support_y=e.support_y.float()),
+        "support_y is torch.float32 and query_y torch.int64",
+    ),
+    "double": (
+        lambda e: e._replace(support_x=e.support_x.double(), query_x=e.query_x.double()),
+        r"Sequential does not take examples of torch.float64 .*; give x.to\(torch.float32\)",
+    ),
+    "whole": (
+        lambda e: e._replace(support_x=e.support_x.long(), query_x=e.query_x.long()),
+        r"Sequential does not take examples of torch.int64 .*; give x.to\(torch.float32\)",
+    ),
+    "no queries": (
+        lambda e: e._replace(query_x=e.query_x[:, :0], query_y=e.query_y[:, :0]),
+        "The tasks have no queries",
+    ),
+    "no tasks": (lambda e: Episode(*(part[:0] for part in e)), "numbers of tasks: support_x 0"),
+    "elsewhere": (lambda e: Episode(*(part.to("meta") for part in e)), "The meta-batch is on 'meta' and MAML on 'cpu'"),
 }
 
 
@@ -192,6 +220,19 @@ BAD = {
 def test_a_meta_batch_that_does_not_fit(spoil, said, engine):
     with pytest.raises(InputError, match=said):
         engines.meta_backward(MAML(noisy_net()), spoil(batch()), engine)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda e: e._replace(query_y=e.query_y + 1), "query_y holds the class index 3, and support_y none above 2"),
+        (lambda e: e._replace(support_x=e.support_x[:, :0], support_y=e.support_y[:, :0]), "have no support examples"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["vmap", "loop", "auto"])
+def test_a_meta_batch_that_does_not_fit_a_metric_algorithm(spoil, said, engine):
+    with pytest.raises(InputError, match=said):
+        engines.meta_backward(ProtoNet(noisy_net()), spoil(batch()), engine)
 
 
 @pytest.mark.parametrize("engine", ["loop", "reference"])

@@ -119,6 +119,30 @@ def test_counts_beyond_what_torch_counts(name):
         evaluate(Centroids(noisy_net()), points(), **TASK, episodes=10**10000)
 
 
+def test_sizes_of_data_sets_and_rates_beyond_all_floats():
+    for option in ("classes", "drawings", "image_size"):
+        with pytest.raises(InputError, match=f"{option} is 9223372036854775808; it must be at most"):
+            datasets.create("glyphs", **{option: HUGE})
+    with pytest.raises(InputError, match="count is 9223372036854775808; it must be at most"):
+        points().labelled(HUGE)
+    with pytest.raises(InputError, match="num_tasks is 9223372036854775808; it must be at most"):
+        points().tasks(3, 1, 1, num_tasks=HUGE)
+    with pytest.raises(InputError, match="meta_batch is 9223372036854775808; it must be at most"):
+        datasets.create("sinusoid").train.episodes(1, 1, 1, HUGE)
+    for rates in ({"lr": 10**400}, {"head_lr": 10**5000}, {"clip": 10**400}):
+        with pytest.raises(InputError, match=r"is 2\*\*\d+ or more; it must be a positive number"):
+            algorithms.create("maml", model=noisy_net(), **rates)
+    with pytest.raises(InputError, match="steps is 9223372036854775808; it must be at most"):
+        algorithms.create("maml", model=noisy_net(), steps=HUGE)
+
+
+@pytest.mark.parametrize("what", ["examples", "labels"])
+def test_a_support_set_without_values(what):
+    x, y = (X.to("meta"), Y) if what == "examples" else (X, Y.to("meta"))
+    with pytest.raises(InputError, match="on the device 'meta', which holds no values"):
+        adapt(noisy_net(), (x, y))
+
+
 def test_counts_of_numpy_are_counts():
     assert points().episodes(np.int64(3), np.int32(1), 1, np.int64(2)).query_x.shape == (2, 3, 6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 from torch import Tensor
@@ -32,7 +33,9 @@ def check_given(algorithm: Any, episodes: Any) -> None:
     tasks = [len(tensor) if tensor.dim() else 0 for tensor in episodes]
     if len(set(tasks)) > 1 or not tasks[0]:
         sizes = ", ".join(f"{name} {count}" for name, count in zip(Episode._fields, tasks, strict=True))
-        raise InputError(f"The tensors of a meta-batch have different numbers of tasks: {sizes}; give each as many.")
+        raise InputError(f"The tensors of a meta-batch have these numbers of tasks: {sizes}; give each as many.")
+    if episodes.query_y.dim() > 1 and not episodes.query_y.shape[1]:
+        raise InputError("The tasks have no queries, and so no loss; give at least one for each.")
 
 
 def _kind(given: Any) -> str:
@@ -44,7 +47,8 @@ def check_fit(algorithm: Algorithm, episodes: Episode) -> None:
 
     It raises nothing if the algorithm's own code runs the first episode: then the engine is to blame.
     """
-    if _runs(algorithm, unstack(episodes)[0]):
+    place = device_of(algorithm)
+    if place.type == "meta" or _runs(algorithm, unstack(episodes)[0]):
         return
     for part in ("support", "query"):
         x, y = (getattr(episodes, f"{part}_{kind}") for kind in "xy")
@@ -69,20 +73,39 @@ def check_fit(algorithm: Algorithm, episodes: Episode) -> None:
             raise InputError(
                 f"The queries have {what} {other} and the support examples {one}; bring both to one {what}."
             )
-    y = episodes.query_y
-    if y.device.type == "meta":
+    if query.device != place:
+        name = type(algorithm).__name__
+        raise InputError(f"The meta-batch is on '{query.device}' and {name} on '{place}'; bring both to one device.")
+    _check_classes(algorithm, episodes)
+
+
+def _check_classes(algorithm: Algorithm, episodes: Episode) -> None:
+    shown, asked = episodes.support_y, episodes.query_y
+    learns_classes = algorithm.classes is not None  # from queries alone
+    if not shown.shape[1] and not learns_classes:
+        raise InputError("The tasks have no support examples; give at least one of each class.")
+    if shown.is_floating_point() != asked.is_floating_point():
+        raise InputError(
+            f"support_y is {shown.dtype} and query_y {asked.dtype}; give both as int64, or both as floats."
+        )
+    if learns_classes:
         return
-    ways = 0 if y.is_floating_point() else int(max(y.max(), episodes.support_y.max() if support.shape[1] else 0)) + 1
-    if not y.is_floating_point() and int(y.min()) < 0:
-        raise InputError(f"query_y holds the class index {int(y.min())}; they count from 0.")
-    if algorithm.classes is None:
-        check_task(algorithm, query[0], y[0], ways)
+    ways = 0
+    if not asked.is_floating_point():
+        if int(asked.min()) < 0:
+            raise InputError(f"query_y holds the class index {int(asked.min())}; they count from 0.")
+        ways = int(max(asked.max(), shown.max())) + 1
+    check_task(algorithm, episodes.query_x[0], asked[0], ways)
+    highest = int(asked.max()), int(shown.max())
+    if highest[0] > highest[1] and not asked.is_floating_point():
+        raise InputError(f"query_y holds the class index {highest[0]}, and support_y none above {highest[1]}.")
 
 
 def _runs(algorithm: Algorithm, episode: Episode) -> bool:
     probe = copy.deepcopy(algorithm)
     try:
-        with kept_random(device_of(algorithm)):
+        with kept_random(device_of(algorithm)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             probe.loss(episode)
             if algorithm.classes is None:
                 probe.predict(probe.adapt(episode.support_x, episode.support_y), episode.query_x)

@@ -13,7 +13,7 @@ from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..algorithms.bases.task_check import check_algorithm, check_task
-from ..datasets.splits.contract import DataSet
+from ..datasets.splits.contract import DataSet, check_data_set
 from ..episodes import Episode
 from ..errors import InputError
 from ..modules.modes import kept_modes
@@ -41,6 +41,7 @@ def prepare(
         InputError: as `meta_train`.
     """
     check_algorithm(algorithm, "meta_train")
+    check_data_set(data, "meta_train")
     before = _before(run) if resume else None
     first = _first_meta_batch(algorithm, data, settings, device)
     parameters = _trained(algorithm, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...errors import InputError
+from ...errors import InputError, in_digits
 from ...modules.batch_norm import Policy, find_policy
 from ...modules.heads import find_head, linear_head
 from ...modules.layers import batch_norms, layers
 from ...modules.modes import twice_differentiable
-from ...ranges import check_rate
+from ...ranges import check_counts, check_rate, is_finite
 from .class_means import start_of_head
 from .clipping import clipped
 from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
@@ -78,10 +77,12 @@ class GradientBased(Algorithm):
 
     def check(self) -> None:
         """Raises `InputError` for options out of range, and a head that the model does not have."""
-        if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
-            raise InputError(f"The inner loop's lr is {self.lr!r}; it must be a positive number.")
+        if not isinstance(self.lr, int | float) or not is_finite(self.lr) or self.lr <= 0:
+            said = in_digits(self.lr) if isinstance(self.lr, int) else repr(self.lr)
+            raise InputError(f"The inner loop's lr is {said}; it must be a positive number.")
         if not isinstance(self.steps, int) or self.steps < 0:
             raise InputError(f"The inner loop's steps are {self.steps!r}; they must be a whole number, 0 or more.")
+        check_counts(0, steps=self.steps)
         if self.optimizer not in RULES:
             raise InputError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(RULES)}.")
         if self.optimizer != "sgd" and not self.takes_rules:

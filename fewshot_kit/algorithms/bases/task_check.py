@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import InputError, first_line
 from ...modules.kinds import check_values
 from ...modules.modes import kept_modes
-from ...modules.place import device_of
+from ...modules.place import device_of, dtype_of
 from ...seeds import kept_random
 from .. import Algorithm
 from .protocol import default_criterion
@@ -131,8 +131,9 @@ def _misfit(model: nn.Module, x: Tensor, error: Exception) -> str:
             f"{name} cannot be run on examples of shape {shape} ({first_line(error)}); its forward must take a batch "
             "of examples alone, and every layer return a tensor."
         )
-    if not x.is_floating_point() and any(word in str(error) for word in KINDS):
-        return f"{name} does not take whole numbers, {x.dtype} ({first_line(error)}); give the examples as x.float()."
+    dtype = dtype_of(model)
+    if x.dtype != dtype and any(word in str(error) for word in KINDS):
+        return f"{name} does not take examples of {x.dtype} ({first_line(error)}); give x.to({dtype})."
     convolution = next((module for module in model.modules() if isinstance(module, kinds)), None)
     if convolution is not None and len(shape) > 1 and convolution.in_channels != shape[0]:
         takes = convolution.in_channels

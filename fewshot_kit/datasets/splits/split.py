@@ -227,6 +227,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         Returns:
             `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
         """
+        _check_counts(count=count)
         images, turns = self._sampler.draw_labelled(count, _on_cpu(generator))
         x = self.gather(images, turns, device)
         y = self.y[images]
