@@ -25,8 +25,17 @@ class Episode(NamedTuple):
 
 
 def stack(episodes: Iterable[Episode]) -> Episode:
-    """Stacks T episodes of equal shapes into one meta-batch with a leading T."""
-    return Episode(*(torch.stack(tensors) for tensors in zip(*episodes, strict=True)))
+    """Stacks T episodes of equal shapes into one meta-batch with a leading T; `InputError` for one of another shape."""
+    parts = [list(tensors) for tensors in zip(*episodes, strict=True)]
+    for name, tensors in zip(Episode._fields, parts, strict=True):
+        odd = next((place for place, tensor in enumerate(tensors) if tensor.shape != tensors[0].shape), None)
+        if odd is not None:
+            shapes = [list(tensors[place].shape) for place in (odd, 0)]
+            raise InputError(
+                f"Episode {odd} has {name} of shape {shapes[0]}, the first one {shapes[1]}; a meta-batch has tasks of "
+                "one shape."
+            )
+    return Episode(*map(torch.stack, parts))
 
 
 def unstack(meta_batch: Episode) -> list[Episode]:
@@ -45,6 +54,8 @@ def split(x: Tensor, y: Tensor, shots: int) -> Episode:
     Raises:
         InputError: a class without any example left for the queries.
     """
+    if y.dim() != 1 or y.is_floating_point():
+        raise InputError(f"The labels have shape {list(y.shape)} and are {y.dtype}; give class indices [{len(x)}].")
     counts = torch.bincount(y)
     few = [index for index, count in enumerate(counts.tolist()) if 0 < count <= shots]
     if few:

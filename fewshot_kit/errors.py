@@ -25,6 +25,11 @@ def first_line(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
+def in_digits(number: int) -> str:
+    """Returns a whole number as text, a very long one shortened: Python refuses to print more than 4,300 digits."""
+    return str(number) if number.bit_length() <= 128 else f"{'-' * (number < 0)}2**{number.bit_length() - 1} or more"
+
+
 def closest(name: str, names: list[str]) -> str:
     """Returns `" Did you mean 'x'?"` with the nearest of `names`, or "" if none is near."""
     near = difflib.get_close_matches(name, names, n=1)

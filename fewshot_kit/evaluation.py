@@ -14,10 +14,10 @@ from torch import Tensor
 
 from . import engines
 from .algorithms import Algorithm
-from .algorithms.bases.task_check import check_task
+from .algorithms.bases.task_check import check_algorithm, check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
-from .datasets.splits.contract import LabelledSplit, TaskSplit
+from .datasets.splits.contract import LabelledSplit, TaskSplit, check_split
 from .episodes import Episode, stack, unstack
 from .errors import InputError
 from .features import embedded_by
@@ -50,6 +50,7 @@ class Evaluation:
     split: str
     transductive: bool = False  # whether the algorithm looks at all queries of a task together
     dirichlet: float | None = None  # concentration of the queries' class proportions; None: as many of every class
+    not_finite: int = 0  # episodes with a query whose scores have no finite largest one; such a query counts as wrong
 
     @property
     def accuracy(self) -> float | None:
@@ -72,6 +73,7 @@ class Evaluation:
         fields = dataclasses.asdict(self)
         for name in ("mean", "interval", "loss"):
             fields[name] = fields[name] if math.isfinite(fields[name]) else None
+        fields["per_episode"] = [value if math.isfinite(value) else None for value in self.per_episode]
         return {fields.pop("measure"): fields.pop("mean"), **fields}
 
     def __str__(self) -> str:
@@ -82,7 +84,11 @@ class Evaluation:
         task = f"{self.ways}-way {self.shots}-shot" if self.measure == "accuracy" else f"{self.shots}-shot"
         together = ", transductive" * self.transductive
         proportions = f", queries by Dirichlet({self.dirichlet:g})" if self.dirichlet is not None else ""
-        return f"{value} ({self.episodes} episodes, {task}{proportions}{policy}{together}, {self.split})"
+        told = f"{value} ({self.episodes} episodes, {task}{proportions}{policy}{together}, {self.split})"
+        if not self.not_finite:
+            return told
+        counted = ", which count as wrong" if self.measure == "accuracy" else ""
+        return f"{told}; {self.not_finite} of the episodes diverged, to scores that are not finite{counted}"
 
 
 def evaluate(
@@ -131,6 +137,8 @@ def evaluate(
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     processes = processes or engines.Processes()
+    check_algorithm(algorithm, "evaluate")
+    check_split(split, "evaluate")
     split.check(ways, shots, queries)
     _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
@@ -144,7 +152,7 @@ def evaluate(
     first = some(range(1))
     check_task(algorithm, first.query_x[0], first.query_y[0], ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
-    table = torch.zeros(2, episodes, dtype=torch.float64, device=place)  # losses, and what is measured
+    table = torch.zeros(3, episodes, dtype=torch.float64, device=place)  # losses, what is measured, whether it diverged
     with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress and processes.leads, split.name) as bar:
         algorithm.eval()
         choice = _chosen(algorithm, engine, first)
@@ -154,12 +162,12 @@ def evaluate(
                 scores = choice.predict(algorithm, batch)
             table[:, start : start + BATCH] = _measure(algorithm, scores, batch.query_y, ways)
             bar.update(min(len(scores) * processes.size, episodes - bar.n))
-    losses, measured = processes.filled(table).tolist()
+    losses, measured, odd = processes.filled(table).tolist()
     return Evaluation(
         measure=measure,
-        mean=statistics.fmean(measured),
+        mean=mean_of(measured),
         interval=half_width(measured),
-        loss=statistics.fmean(losses),
+        loss=mean_of(losses),
         per_episode=measured,
         ways=ways,
         shots=shots,
@@ -170,7 +178,16 @@ def evaluate(
         split=split.name,
         transductive=algorithm.transductive,
         dirichlet=dirichlet,
+        not_finite=int(sum(odd)),
     )
+
+
+def mean_of(values: list[float]) -> float:
+    """The mean, whatever the values: infinities of both signs and sums beyond the largest float too."""
+    try:
+        return statistics.fmean(values)
+    except (OverflowError, ValueError):
+        return statistics.mean(values)
 
 
 def half_width(values: list[float]) -> float:
@@ -179,7 +196,10 @@ def half_width(values: list[float]) -> float:
     """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return math.nan
-    return 1.96 * statistics.stdev(values) / math.sqrt(len(values))
+    try:
+        return 1.96 * statistics.stdev(values) / math.sqrt(len(values))
+    except OverflowError:  # the variance of values beyond 1e154 is no float
+        return math.inf
 
 
 def _drawn(
@@ -204,7 +224,8 @@ def in_dtype(episodes: Episode, dtype: torch.dtype) -> Episode:
 def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
     """Fraction of right answers along the last dimension: scores `[..., Q, classes]`, targets `[..., Q]` -> `[...]`.
 
-    A task with fewer classes than the model has outputs uses the first ones.
+    A task with fewer classes than the model has outputs uses the first ones. A query whose largest score is not finite
+    (NaN, say) has no answer, and counts as wrong.
 
     Raises:
         InputError: fewer outputs than ways.
@@ -214,18 +235,20 @@ def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
             f"{ways} ways were asked for, and the model gives {scores.shape[-1]} scores; make it with ways={ways}, "
             f"or ask for at most {scores.shape[-1]}."
         )
-    return (scores[..., :ways].argmax(-1) == targets).double().mean(-1)
+    scores = scores[..., :ways]
+    return ((scores.argmax(-1) == targets) & scores.amax(-1).isfinite()).double().mean(-1)
 
 
 def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -> Tensor:
-    """Losses, and accuracies or mean squared errors, of T episodes: `[2, T]`, in float64."""
+    """Losses, accuracies or squared errors, and whether scores are not finite, of T episodes: `[3, T]`, in float64."""
     regression = targets.is_floating_point()
     if regression:
-        values = (scores.reshape(targets.shape) - targets).double().square().flatten(1).mean(1)
+        values, best = (scores.reshape(targets.shape) - targets).double().square().flatten(1).mean(1), scores.flatten(1)
     else:
         values, scores = accuracy(scores, targets, ways), scores[..., :ways]
+        best = scores.amax(-1)  # NaN if any is; a class that cannot be may have the score -inf
     losses = [algorithm.criterion(*task).double() for task in zip(scores, targets, strict=True)]
-    return torch.stack([torch.stack(losses), values])
+    return torch.stack([torch.stack(losses), values, (~best.isfinite()).any(1).double()])
 
 
 def _chosen(algorithm: Algorithm, engine: str | engines.Choice, episode: Episode) -> engines.Choice:

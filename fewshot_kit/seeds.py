@@ -5,8 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
 
 import torch
+
+from .errors import InputError, in_digits
+
+SEEDS = range(-(2**63), 2**64)  # what torch's generators take
+
+
+def check_seed(seed: Any) -> None:
+    """Raises `InputError` for a seed that is no whole number of 64 bits."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise InputError(f"seed is {seed!r}; it must be a whole number.")
+    if int(seed) not in SEEDS:
+        raise InputError(f"seed is {in_digits(int(seed))}; it must fit into 64 bits, from -2**63 to 2**64 - 1.")
 
 
 def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -14,7 +28,11 @@ def stream(seed: int, name: str, index: int = 0, device: torch.device | str = "c
 
     Its seed is the first 63 bits (big-endian) of the SHA-256 of `"<seed>/<name>/<index>"`, so that streams of
     neighbouring seeds and indices have nothing in common.
+
+    Raises:
+        InputError: a seed that is no whole number of 64 bits.
     """
+    check_seed(seed)
     digest = hashlib.sha256(f"{seed}/{name}/{index}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

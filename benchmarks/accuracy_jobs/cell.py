@@ -106,7 +106,7 @@ def run(cell: Cell, name: str, seed: int, runs: Path, root: str | None) -> dict[
 
 def _brief(config: TrainConfig) -> dict[str, Any]:
     """The settings, less where things lie."""
-    settings = dataclasses.asdict(config)
+    settings = config.told()
     settings["dataset_options"] = {name: value for name, value in settings["dataset_options"].items() if name != "root"}
     started = settings.pop("run")
     return {name: value for name, value in settings.items() if value not in (None, "", {}) and value != started}

@@ -18,6 +18,7 @@ from ..datasets import Transform
 from ..episodes import relabel
 from ..errors import InputError
 from ..modules.batch_norm import usual_policy
+from ..modules.kinds import check_module, check_values
 from ..modules.place import device_of
 from ..options import options_of
 from ..runs.checkpoints import load, read_config
@@ -69,9 +70,9 @@ def adapt(
         its own support set.
 
     Raises:
-        InputError: labels that do not match the examples, NaN, one class only, more classes than the model has
-            outputs, targets or examples that the algorithm or the model cannot take, an option that does not exist,
-            a state or scores that are not finite.
+        InputError: no model, or one without values; labels that do not match the examples, NaN, one class only, more
+            classes than the model has outputs, targets or examples that the algorithm or the model cannot take, an
+            option that does not exist, a state or scores that are not finite.
     """
     if isinstance(model, str | Path):
         model, recorded = _by_name(model)
@@ -85,6 +86,8 @@ def adapt(
         plain = model.model
     else:
         plain = model
+    check_module(plain)
+    check_values(model)
     transform = transform or models.images_of(plain)
     x, labels = read_support(support, transform, channels_of(plain))
     y, classes = _targets(labels)

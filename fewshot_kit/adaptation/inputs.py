@@ -143,6 +143,10 @@ def _item(item: Any, number: int) -> Any:
     if isinstance(item, str | Path):
         return Path(item)
     if isinstance(item, Tensor):
+        if item.is_meta:
+            raise InputError(
+                f"Example {number} is on the device 'meta', which holds no values; give one that has some."
+            )
         item = item.detach().cpu()
         return item.clone() if item.is_inference() else item
     if is_picture(item):

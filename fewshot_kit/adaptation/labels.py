@@ -26,6 +26,8 @@ def read_labels(labels: Any) -> list[Hashable] | Tensor:
         InputError: a single string, a mapping or a set; missing values (None, NaN); infinite targets; one-hot rows;
             several labels for an example; a label that cannot be hashed.
     """
+    if isinstance(labels, Tensor) and labels.is_meta:
+        raise InputError("The labels are on the device 'meta', which holds no values; give some that have.")
     if hasattr(labels, "__array__") and not isinstance(labels, Tensor):  # arrays, Series and frames
         labels = np.asarray(labels)
         if labels.dtype.kind == "f":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..algorithms import Algorithm
 from ..datasets import Transform
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..modules.batching import VALUES
 from ..modules.place import device_of, dtype_of, find_device
 from ..runs.checkpoints import describe, rebuild, save_state
@@ -79,8 +79,7 @@ class Learner:
         channels = channels_of(self.algorithm.model)
         found = []
         for part in [x] if self.algorithm.together else _parts(x, self.transform):
-            examples = batch_of(self.algorithm, read_examples(part, self.transform, channels))
-            found.append(self.algorithm.predict(self.state, examples))
+            found.append(self._scored(batch_of(self.algorithm, read_examples(part, self.transform, channels))))
         scores = torch.cat(found)
         if len(scores) == 1 and self.algorithm.transductive:
             warnings.warn(
@@ -93,6 +92,25 @@ class Learner:
             bad = int((~scores.reshape(len(scores), -1).isfinite()).any(1).nonzero()[0])
             raise InputError(f"The scores of example {bad} are not finite; check its values, or lower lr.")
         return scores
+
+    def _scored(self, x: Tensor) -> Tensor:
+        """Returns scores of examples; the error names their shape, where the model does not take them."""
+        own = None if self._support is None else self._support[0]
+        if own is not None and own.is_floating_point() and not x.is_floating_point():
+            x = x.to(own.dtype)  # whole numbers in place of the support set's fractions
+        try:
+            return self.algorithm.predict(self.state, x)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            if own is not None and (own.shape[1:], own.dtype) == (x.shape[1:], x.dtype):
+                raise
+            like = "" if own is None else f", which had shape {list(own.shape[1:])} ({own.dtype})"
+            name = type(self.algorithm.model).__name__
+            raise InputError(
+                f"{name} does not take examples of shape {list(x.shape[1:])} ({x.dtype}), {first_line(error)}; give "
+                f"a batch [N, ...] of examples like those of the support set{like}."
+            ) from error
 
     def predict(self, x: Any) -> list[Hashable] | Tensor:
         """Returns the labels of examples `[Q, ...]`, of the kind that `adapt` was given, or the regression outputs."""

@@ -28,9 +28,9 @@ class ANIL(SplitAtHead):
     The features of the support set are computed once for all steps, so dropout inside the body is drawn once.
     `GradientBased` describes the other options. `clone()` returns a learner on higher that freezes the body.
 
-    With `closed_form=True` there are no gradient steps, and `lr` and `steps` are not used. The adapted head is a ridge
-    regression that stays close to the learned head W0: W = argmin |X W - Y|^2 + penalty |W - W0|^2. The penalty and the
-    height of the one-hot targets Y are learned. R2-D2 is the case W0 = 0.
+    With `closed_form=True` there are no gradient steps: `lr` and `steps` are not used, and `clip` is refused. The
+    adapted head is a ridge regression that stays close to the learned head W0: W = argmin |X W - Y|^2 + penalty |W -
+    W0|^2. The penalty and the height of the one-hot targets Y are learned. R2-D2 is the case W0 = 0.
 
     Args:
         closed_form: solve for the head instead of descending.
@@ -62,6 +62,14 @@ class ANIL(SplitAtHead):
                 raise InputError(f"'{self.head}' is a {type(head).__name__}; a head in closed form must be linear.")
             self.log_penalty = nn.Parameter(head.weight.new_tensor(math.log(penalty)))
             self.height = nn.Parameter(head.weight.new_tensor(10.0))
+
+    def check(self) -> None:
+        """Raises `InputError` for options out of range."""
+        super().check()
+        if self._closed_form and self.clip is not None:
+            raise InputError(
+                f"A head in closed form takes no gradient steps; leave clip={self.clip:g} or closed_form=True out."
+            )
 
     def adapts(self) -> set[str]:
         """Returns the names of the head's parameters."""

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..modules.modes import twice_differentiable
 from ..ranges import check_counts, check_rate
 from ._registry import register
+from .bases.clipping import clipped
 from .bases.head_rate import HeadRate
 from .bases.inner_loop import Tensors, inner_loop
 
@@ -69,7 +70,7 @@ class IMAML(HeadRate):
             away = torch.stack([(parameters[name] - start[name]).square().sum() for name in start]).sum()
             return value + self.penalty / 2 * away, buffers
 
-        return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
+        return [inner_loop(loss, parameters, buffers, clipped(self.rule(), self.clip), self.steps, order)]
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:
         """Returns the query loss, whose gradient is the implicit one, and the query scores `[Q, classes]`."""

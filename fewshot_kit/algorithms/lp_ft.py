@@ -62,9 +62,11 @@ class LPFT(Finetune):
                     f"LPFT replaces the head '{self.head}' of {type(self.model).__name__}, which must be linear, end "
                     "the model, and be neither frozen nor tied; name another by head=, or take algorithm='finetune'."
                 )
+            dtype = features.dtype
+            features = features.to(torch.promote_types(dtype, torch.float32))  # torch does not solve in half precision
             fitted = Ridge(nn.Identity()).fit(F.normalize(features, dim=-1), y)
             # Ridge regression saw features of length 1. The head sees their own lengths, which are all near the mean.
             solved = {weight: (fitted["weights"].mT / features.norm(dim=-1).mean()).contiguous()}
             if bias in parameters:
                 solved[bias] = fitted["bias"]
-        return {name: value.detach().requires_grad_() for name, value in solved.items()}
+        return {name: value.detach().to(dtype).requires_grad_() for name, value in solved.items()}

@@ -15,6 +15,7 @@ from ..modules.layers import batch_norms
 from ..modules.place import place_of
 from ..ranges import check_counts
 from ._registry import register
+from .bases.clipping import clipped
 from .bases.head_rate import HeadRate
 from .bases.inner_loop import Loss, Tensors, inner_loop, sgd
 from .bases.learned_rate import LearnedRate
@@ -147,9 +148,8 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         loss = self.support_loss(x, y, order)
         for step in range(self.steps):
             rates, norms, statistics = self._at(step)
-            parameters, buffers = inner_loop(
-                _with(norms, loss), parameters, {**buffers, **statistics}, sgd(rates), 1, order
-            )
+            rule = clipped(sgd(rates), self.clip)
+            parameters, buffers = inner_loop(_with(norms, loss), parameters, {**buffers, **statistics}, rule, 1, order)
             found.append(({**parameters, **norms}, buffers))
         return found
 

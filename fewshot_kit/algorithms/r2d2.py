@@ -24,6 +24,8 @@ def ridge(x: Tensor, targets: Tensor, penalty: Tensor) -> Tensor:
         x: `[S, D]`.
         targets: `[S, classes]`.
     """
+    if x.dtype in (torch.float16, torch.bfloat16):  # torch solves in neither
+        return ridge(x.float(), targets.float(), penalty.float()).to(x.dtype)
     kernel = x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device)
     # The matrix is never singular, so it needs no check; that of `solve` would wait for the GPU.
     return x.T @ torch.linalg.solve_ex(kernel, targets).result

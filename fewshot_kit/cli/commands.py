@@ -52,6 +52,7 @@ def _train(arguments: argparse.Namespace, processes: Processes) -> int:
     if not processes.leads:
         return 0
     took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": again}
+    took |= {"skipped": training.skipped} if training.skipped else {}
     record_results(folder, {"test": [one.to_dict() for one in tested], **took})
     curve = folder / "curve.png" if training.iterations else None
     if arguments.json:
@@ -62,6 +63,10 @@ def _train(arguments: argparse.Namespace, processes: Processes) -> int:
     for one in tested:
         print(f"  {one}")
     print(f"Run folder: {folder}\n{f'Learning curve: {curve}' if curve else 'Nothing was trained: 0 iterations.'}")
+    if training.skipped:
+        print(
+            f"Skipped: {training.skipped} of {training.iterations} meta-updates, whose loss or gradient was not finite."
+        )
     if arguments.profile:
         print(f"{(folder / 'operators.txt').read_text()}Trace: {folder / 'trace.json'}")
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..ranges import check_counts
 from ._registry import register
 from .files.images import Transform
 from .glyphs_on_the_fly import GlyphsOnTheFly
@@ -41,6 +42,7 @@ def glyphs(
     Raises:
         InputError: numbers out of range.
     """
+    check_counts(0, classes=classes, drawings=drawings, image_size=image_size)
     if drawings < 2:
         raise InputError(f"drawings is {drawings}; at least 2 of each character are needed.")
     if image_size < 8:

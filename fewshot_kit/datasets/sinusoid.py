@@ -52,6 +52,7 @@ class Sines:
             InputError: as `check` does.
         """
         self.check(ways, shots, queries)
+        check_counts(meta_batch=meta_batch)
         generator = generator or fresh_generator()
         amplitude, phase = (torch.rand(meta_batch, 1, generator=generator) for _ in range(2))
         x = 10 * torch.rand(meta_batch, shots + queries, generator=generator) - 5

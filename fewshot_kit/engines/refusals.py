@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from ..errors import InputError, first_line
+from .misfits import FAILURES, check_fit
 
 # Parts of PyTorch's messages about an operator that has no second derivative.
 ONCE = ("derivative for aten::", "the derivative for", "trying to differentiate twice")
@@ -63,7 +64,8 @@ class Refused(InputError):
 
 @contextlib.contextmanager
 def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[None]:
-    """Turns PyTorch's error about an operator or a GPU's memory into a `Refused`. Every other error passes."""
+    """Turns PyTorch's error about an operator or a GPU's memory into a `Refused`, and that about a meta-batch that does
+    not fit the model into an `InputError`. Every other error passes."""
     try:
         with warnings.catch_warnings():
             if engine == "vmap":  # the operator would run once per episode, slower than the loop
@@ -78,6 +80,7 @@ def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[
         if any(words in text for words in ONCE):
             reason = f"{_operator(error)} in {_once_only(algorithm.model, episodes)} has no second derivative"
             raise Refused(reason, f"{reason}; take first_order=True, or another layer in its place.") from error
+        _explain_misfit(algorithm, episodes, error)
         if engine != "vmap":
             raise
         module, line, known = _module(algorithm, error), _line(error), _known(error)
@@ -86,6 +89,19 @@ def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[
         reason = f"{reason}: {known.remedy}" if known and remedied else reason
         instead = ", or take" if remedied else "; take"
         raise Refused(reason, f"The engine 'vmap' cannot run this: {reason}{instead} engine='loop'.") from error
+    except InputError:
+        raise
+    except FAILURES as error:
+        _explain_misfit(algorithm, episodes, error)
+        raise
+
+
+def _explain_misfit(algorithm: Algorithm, episodes: Episode, error: Exception) -> None:
+    """Raises an `InputError` in place of the error, if the meta-batch and the model do not fit together."""
+    try:
+        check_fit(algorithm, episodes)
+    except InputError as misfit:
+        raise misfit from error
 
 
 def _operator(error: BaseException) -> str:

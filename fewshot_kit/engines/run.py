@@ -8,6 +8,7 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from .choice import Choice
+from .misfits import check_given
 from .remembered import remembered
 from .results import Result, trainable
 from .selection import choose
@@ -37,8 +38,10 @@ def meta_backward(
         Losses `[T]` and query scores `[T, Q, classes]`, both detached.
 
     Raises:
-        InputError: as `choose` does; the engine cannot run the model or differentiate it twice.
+        InputError: no algorithm or no meta-batch; examples or labels that do not fit the model or each other; as
+            `choose` does; the engine cannot run the model or differentiate it twice.
     """
+    check_given(algorithm, episodes)
     if isinstance(engine, Choice):
         choice = engine
     elif engine == "auto":

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..algorithms import Algorithm
 from ..episodes import Episode
 from ..errors import InputError
+from ..modules.kinds import check_values
 from ..modules.place import device_of
 from ..ranges import check_counts
 from . import loop
@@ -48,6 +49,8 @@ def choose(
     device = device_of(algorithm)
     if workers is not None and workers > 1 and device.type != "cpu":
         raise InputError(f"Workers are threads of a CPU, and this runs on '{device}'; leave workers={workers} out.")
+    if device.type == "meta":
+        check_values(algorithm)
     mapped = Choice("vmap", chunk=chunk, workers=workers, unfold=unfold)
     if compile:
         return _compiled(mapped, algorithm, episodes)

@@ -53,6 +53,9 @@ class TrainConfig:
     )
     test_queries: int = _setting(USUAL.validation_queries, "query examples of each class in validation and test")
     seed: int = _setting(USUAL.seed, "decides the tasks, their order and the initial weights")
+    on_nan: str = _setting(
+        USUAL.on_nan, "about a loss or gradient that is not finite: stop, or skip the update, count it and go on"
+    )
     engine: str = _setting(USUAL.engine, "how a meta-batch is run: auto (measured), vmap, loop, reference")
     chunk: int | None = _setting(USUAL.chunk, "engine vmap: tasks at a time, to bound memory (default: all)")
     workers: int | None = _setting(
@@ -80,7 +83,8 @@ class TrainConfig:
 
     def told(self) -> dict[str, Any]:
         """What a hash of a run is made of: all settings but those that came later and are as usual."""
-        return {name: value for name, value in vars(self).items() if name not in LATER or value != FIELDS[name].default}
+        settings = dataclasses.asdict(self).items()
+        return {name: value for name, value in settings if name not in LATER or value != FIELDS[name].default}
 
     def training(self) -> TrainingSettings:
         """What decides the training itself. `InputError` for a setting that cannot be used."""
@@ -88,7 +92,7 @@ class TrainConfig:
         return TrainingSettings(**shared, **{name: getattr(self, own) for name, own in TESTED.items()})
 
 
-LATER = ("exact",)  # hashes of runs that were made before these settings came stay as they are
+LATER = ("exact", "on_nan")  # hashes of runs that were made before these settings came stay as they are
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
 TESTED = {"validation_ways": "test_ways", "validation_queries": "test_queries"}  # what the trainer calls them
 MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,9 @@ def curve(metrics: Sequence[dict[str, Any]], path: str | Path) -> None:
 
 
 def _trained(axes: Any, metrics: Sequence[dict[str, Any]], key: str, scale: float) -> None:
-    iterations = [line["iteration"] for line in metrics if key in line]
-    values = np.array([scale * line[key] for line in metrics if key in line])
+    lines = [line for line in metrics if _finite(line.get(key))]
+    iterations = [line["iteration"] for line in lines]
+    values = np.array([scale * line[key] for line in lines])
     if not len(values):
         return
     axes.plot(iterations, values, color="C0", alpha=0.2, linewidth=0.8)
@@ -59,7 +61,7 @@ def _trained(axes: Any, metrics: Sequence[dict[str, Any]], key: str, scale: floa
 
 
 def _validated(axes: Any, metrics: Sequence[dict[str, Any]], key: str, scale: float) -> None:
-    lines = [line for line in metrics if f"validation_{key}" in line]
+    lines = [line for line in metrics if _finite(line.get(f"validation_{key}"))]
     if not lines:
         return
     values = [scale * line[f"validation_{key}"] for line in lines]
@@ -69,6 +71,11 @@ def _validated(axes: Any, metrics: Sequence[dict[str, Any]], key: str, scale: fl
     axes.errorbar(
         [line["iteration"] for line in lines], values, bars, color="C1", marker="o", markersize=4, label="validation"
     )
+
+
+def _finite(value: float | None) -> bool:
+    """Whether there is a value to plot: an update that was skipped has none, nor has a validation that diverged."""
+    return value is not None and math.isfinite(value)
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:

@@ -32,7 +32,7 @@ class Hooks:
 class ProgressBar(Hooks):
     """A tqdm bar with loss, accuracy and tasks/s, averaged over this call's iterations so far.
 
-    Where stderr is no terminal, it says nothing but the engine.
+    Where stderr is no terminal, it says nothing but the engine and validations whose scores are not finite.
     """
 
     def on_start(self, training: Training) -> None:
@@ -43,8 +43,14 @@ class ProgressBar(Hooks):
         self.first, self.started = training.iteration, time.perf_counter()
         tqdm.write(f"engine: {training.choice}", file=sys.stderr)
 
+    def on_validation(self, training: Training, evaluation: Evaluation) -> None:
+        from tqdm import tqdm
+
+        if evaluation.not_finite:
+            tqdm.write(f"validation at iteration {training.iteration}: {evaluation}", file=sys.stderr)
+
     def on_iteration(self, training: Training) -> None:
-        recent = training.history[-20:]
+        recent = [line for line in training.history[-20:] if "skipped" not in line]
         keys: list[str] = [key for key in ("loss", "accuracy") if recent and key in recent[-1]]
         shown = {key: sum(line[key] for line in recent) / len(recent) for key in keys}
         if training.best is not None:
@@ -52,8 +58,9 @@ class ProgressBar(Hooks):
             shown[f"best {measure}"] = training.best[measure]
         tasks = (training.iteration - self.first) * training.meta_batch
         speed = f"{tasks / (time.perf_counter() - self.started):.0f} tasks/s"
+        skipped = [f"skipped {training.skipped}"] if training.skipped else []
         self.bar.set_postfix_str(
-            ", ".join([*(f"{key} {value:.3f}" for key, value in shown.items()), speed]), refresh=False
+            ", ".join([*(f"{key} {value:.3f}" for key, value in shown.items()), *skipped, speed]), refresh=False
         )
         self.bar.update()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 
 import torch
@@ -21,6 +20,7 @@ from ..evaluation import accuracy, in_dtype
 from ..modules.place import device_of, dtype_of
 from ..seeds import default_draws, stream
 from .augmentation import augmented
+from .finite import buffers_of, leave_out, measured, read
 from .prefetch import ahead
 from .schedules import SCHEDULES
 from .settings import TrainingSettings
@@ -39,10 +39,11 @@ def meta_batches(training: Training) -> Generator[Episode]:
 
 
 def draw_meta_batch(
-    algorithm: Algorithm, split: TaskSplit, settings: TrainingSettings, index: int, part: slice
+    algorithm: Algorithm, split: TaskSplit, settings: TrainingSettings, index: int, part: slice | None = None
 ) -> Episode:
-    """A part of the meta-batch of one iteration, which the seed and the iteration's number alone decide."""
+    """A part, or all, of the meta-batch of one iteration, which the seed and the iteration's number alone decide."""
     count = settings.meta_batch
+    part = part or slice(0, count)
     size = part.stop - part.start
     source = Part(split, count, part) if size < count and isinstance(split, Split) else split
     task = settings.ways, settings.shots, settings.queries, count
@@ -58,6 +59,8 @@ def meta_update(training: Training, own: Episode) -> None:
 
     What is measured stays on the device for a while, on a GPU.
 
+    Where a loss or gradient is not finite and `on_nan` is `"skip"`, no step is taken.
+
     Raises:
         InputError: a loss or gradient that is not finite, here or in an iteration that is read with this one.
     """
@@ -65,15 +68,15 @@ def meta_update(training: Training, own: Episode) -> None:
     training.optimizer.zero_grad()
     algorithm.anneal(training.iteration / training.iterations)
     ways = algorithm.classes or settings.ways
-    part = training.processes.part(settings.meta_batch)
+    before = buffers_of(algorithm) if settings.on_nan == "skip" else None
     with of_ways(ways):
         result = _shared(training, own, index)
     add_mean(algorithm, result, settings.meta_batch)
-    gradients = [parameter.grad for parameter in algorithm.parameters() if parameter.grad is not None]
-    measured = _figures(training, result, own.query_y, part, ways)
-    measured["gradient"] = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
-    training.unread.append((index, {name: value.double() for name, value in measured.items()}))
-    every = 1 if own.query_y.device.type == "cpu" else READ_EVERY
+    losses, means = _figures(training, result, own.query_y, ways)
+    training.unread.append(measured(index, algorithm, losses, means))
+    if before is not None:
+        leave_out(training.unread[-1], training.optimizer, algorithm, before)
+    every = 1 if losses.device.type == "cpu" else READ_EVERY
     if len(training.unread) == every:
         read_figures(training)
     for group in training.optimizer.param_groups:
@@ -101,38 +104,35 @@ def _shared(training: Training, own: Episode, index: int) -> Result:
     return processes.summed(algorithm, run(own, first) if len(own.query_y) else None)
 
 
-def _figures(training: Training, result: Result, query_y: Tensor, part: slice, ways: int) -> dict[str, Tensor]:
-    """Mean loss and accuracy of the whole meta-batch, and whether a process was asked to stop."""
+def _figures(training: Training, result: Result, query_y: Tensor, ways: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Losses of the whole meta-batch `[T]`, its mean accuracy, and of several processes whether one is to stop."""
     processes, count = training.processes, training.settings.meta_batch
-    columns = {"loss": result.losses}
+    part, columns = processes.part(count), {"loss": result.losses}
     if not query_y.is_floating_point():
         columns["accuracy"] = accuracy(result.scores, query_y, ways) if len(query_y) else result.losses
     if processes.size == 1:
-        return {name: column.mean() for name, column in columns.items()}
+        return columns.pop("loss"), {name: column.mean() for name, column in columns.items()}
     table = torch.zeros(len(columns), count + 1, dtype=torch.float64, device=query_y.device)
     for row, column in zip(table, columns.values(), strict=True):
         row[part] = column
     table[0, count] = bool(training.stops)
     found = dict(zip(columns, processes.filled(table), strict=True))
-    stopping = found["loss"][count]
-    found["loss"] = found["loss"].to(result.losses.dtype)  # so that the mean is rounded as that of one process is
-    return {name: row[:count].mean() for name, row in found.items()} | {"stopping": stopping}
+    losses = found.pop("loss")
+    means = {name: row[:count].mean() for name, row in found.items()} | {"stopping": losses[count]}
+    return losses[:count].to(result.losses.dtype), means  # so that their mean is rounded as that of one process is
 
 
 def read_figures(training: Training) -> None:
     """Bring what was measured since the last time into the history, all in one transfer from the device."""
-    if not training.unread:
-        return
-    rows = torch.stack([torch.stack(list(values.values())) for _, values in training.unread]).tolist()
-    for (index, values), row in zip(training.unread, rows, strict=True):
-        line = dict(zip(values, row, strict=True))
-        finite = line.pop("gradient")
-        training.stopping |= line.pop("stopping", 0) > 0
-        if not (math.isfinite(line["loss"]) and finite):
-            what = "meta-gradient" if math.isfinite(line["loss"]) else "loss"
+    settings = training.settings
+    for figures in read(training.unread) if training.unread else []:
+        training.stopping |= figures.means.pop("stopping", 0) > 0
+        if not figures.finite and settings.on_nan == "stop":
+            inner = "" if training.algorithm.lr is None else f" or inner lr than {training.algorithm.lr:g}"
             raise InputError(
-                f"The {what} is not finite at iteration {index}; try a smaller meta_lr than "
-                f"{training.settings.meta_lr:g} or a smaller inner lr. The last checkpoint is kept."
+                f"{figures.trouble(settings.seed)}; try a smaller meta_lr than {settings.meta_lr:g}{inner}, or leave "
+                "such updates out by on_nan='skip' (--on-nan skip). The last checkpoint is kept."
             )
-        training.history.append({"iteration": index, **line})
+        training.skipped += not figures.finite
+        training.history.append(figures.line(training.skipped))
     training.unread.clear()

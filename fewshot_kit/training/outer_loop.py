@@ -47,6 +47,7 @@ def meta_train(
     validation_queries: int = USUAL.validation_queries,
     validation_ways: int | None = USUAL.validation_ways,
     test_options: dict[str, Any] | None = None,
+    on_nan: str = USUAL.on_nan,
     engine: str = USUAL.engine,
     chunk: int | None = USUAL.chunk,
     workers: int | None = USUAL.workers,
@@ -96,6 +97,9 @@ def meta_train(
         validation_ways: their classes, where a metric algorithm is trained with more ways than are asked for later.
         test_options: options of the algorithm that are replaced in validation and for good after training, such as
             `{"steps": 20, "lr": 0.1}`: more inner steps at a lower rate often do better than those it was trained with.
+        on_nan: what to do about an iteration whose loss or gradient is not finite. `"stop"` raises, and says of which
+            episode and parameter. `"skip"` leaves the update out, Adam's state and the buffers included, counts it
+            (`skipped` in the history) and goes on; a resumed run may change it.
         engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
             give the same gradients up to rounding: for the same bits in two runs, name one.
         chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
@@ -115,7 +119,7 @@ def meta_train(
         schedule=schedule, seed=seed, validate_every=validate_every, validation_episodes=validation_episodes,
         validation_queries=validation_queries, validation_ways=validation_ways, engine=engine, chunk=chunk,
         workers=workers, compile=compile, unfold=unfold, exact=exact, augmentation=augmentation, init=init,
-        test_options=dict(test_options or {}),
+        test_options=dict(test_options or {}), on_nan=on_nan,
     )  # fmt: skip
     return train_by(settings, algorithm, data, run=run, resume=resume, device=device, progress=progress, hooks=hooks)
 
@@ -147,6 +151,7 @@ def train_by(
         run=Path(run) if run is not None else None,
         engine=training.choice.engine,
         seconds=time.perf_counter() - started,
+        skipped=training.skipped,
     )
 
 
@@ -199,7 +204,8 @@ def _validate(training: Training, split: TaskSplit, hooks: list[Hooks]) -> None:
         processes=training.processes,
     )
     figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}
-    training.history[-1] |= {f"validation_{name}": value for name, value in figures.items()}
+    said = figures | ({"not_finite": found.not_finite} if found.not_finite else {})
+    training.history[-1] |= {f"validation_{name}": value for name, value in said.items()}
     training.history[-1] |= training.algorithm.figures()
     if training.best is None or found.better_than(training.best[found.measure]):
         training.best = {"iteration": training.iteration, "measure": found.measure, **figures}

@@ -12,8 +12,8 @@ from torch import nn
 from .. import engines
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
-from ..algorithms.bases.task_check import check_task
-from ..datasets.splits.contract import DataSet
+from ..algorithms.bases.task_check import check_algorithm, check_task
+from ..datasets.splits.contract import DataSet, check_data_set
 from ..episodes import Episode
 from ..errors import InputError
 from ..modules.modes import kept_modes
@@ -42,6 +42,8 @@ def prepare(
         InputError: as `meta_train`.
     """
     processes = engines.Processes.current()
+    check_algorithm(algorithm, "meta_train")
+    check_data_set(data, "meta_train")
     before = _before(run) if resume else None
     first = _first_meta_batch(algorithm, data, settings, device, processes)
     parameters = _trained(algorithm, settings)

@@ -67,9 +67,10 @@ class Recorder(Hooks):
         extra, meta = load_state(state_path(self.run), training.algorithm)
         training.restore(extra, meta)
         training.history = self._rewind(training.iteration)
+        training.skipped = sum("skipped" in line for line in training.history)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
             self._keep_best(training)
-        if training.iterations > before.iterations:
+        if training.iterations > before.iterations or training.settings.on_nan != before.on_nan:
             write_config(self.run, self.config)
 
     def _rewind(self, iteration: int) -> list[dict[str, Any]]:
@@ -138,9 +139,11 @@ class TestPlan(Hooks):
 
 def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
     """A configuration less what may change on resuming: where classes and data lie and what was measured of the data,
-    what the test will be, and the iterations, unless the schedule of rates that were used already depends on them."""
+    what the test will be, what is done about NaN, and the iterations, unless the schedule of rates that were used
+    already depends on them."""
     config = copy.deepcopy(config)
     config.pop("test", None)
+    config.get("training", {}).pop("on_nan", None)
     for recipe in (config[part] for part in ("algorithm", "model", "data") if part in config):
         name = recipe.pop("class").rpartition(".")[2]
         recipe |= {} if "name" in recipe else {"class": name}

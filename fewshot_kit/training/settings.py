@@ -10,11 +10,13 @@ from typing import Any
 from ..engines.selection import check_running
 from ..errors import InputError
 from ..ranges import check_counts, check_rate
+from ..seeds import check_seed
 from .augmentation import check_augmentation
+from .finite import check_on_nan
 from .schedules import check_schedule
 
 # Runs of earlier versions lack these, and had the usual values.
-LATER = ("augmentation", "init", "validation_ways", "test_options", "exact")
+LATER = ("augmentation", "init", "validation_ways", "test_options", "exact", "on_nan")
 RUNNING = ("engine", "chunk", "workers", "compile", "unfold")
 
 
@@ -49,6 +51,7 @@ class TrainingSettings:
     validation_ways: int | None = None  # None: as in training
     exact: bool = False
     test_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    on_nan: str = "stop"
 
     def __post_init__(self) -> None:
         check_counts(ways=self.ways, shots=self.shots, queries=self.queries, meta_batch=self.meta_batch)
@@ -56,8 +59,10 @@ class TrainingSettings:
         check_counts(validate_every=self.validate_every, validation_episodes=self.validation_episodes)
         check_counts(validation_queries=self.validation_queries, validation_ways=self.tested_ways)
         check_rate(meta_lr=self.meta_lr)
+        check_seed(self.seed)
         check_schedule(self.schedule)
         check_augmentation(self.augmentation)
+        check_on_nan(self.on_nan)
         if self.exact and (self.engine not in ("auto", "loop") or self.workers not in (None, 1)):
             raise InputError(
                 f"exact runs one episode at a time by the engine 'loop'; leave engine='{self.engine}' and "

@@ -11,6 +11,7 @@ import torch
 from .. import engines
 from ..algorithms import Algorithm
 from ..datasets.splits.contract import DataSet
+from .finite import Measured
 from .settings import TrainingSettings
 
 
@@ -25,7 +26,8 @@ class Training:
     choice: engines.Choice
     iteration: int = 0  # meta-updates done
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
-    unread: list[tuple[int, dict[str, torch.Tensor]]] = dataclasses.field(default_factory=list)  # on the device yet
+    unread: list[Measured] = dataclasses.field(default_factory=list)  # on the device yet
+    skipped: int = 0  # meta-updates that were left out, as far as `history` goes: a loss or gradient was not finite
     processes: engines.Processes = engines.Processes()  # that share each meta-batch
     stops: list[int] = dataclasses.field(default_factory=list)  # signals that ask this process to stop
     stopping: bool = False  # whether some process was asked to stop
@@ -75,3 +77,4 @@ class TrainingResult:
     run: Path | None
     engine: str
     seconds: float  # of this call
+    skipped: int = 0  # meta-updates that `on_nan="skip"` left out, those before a resume included

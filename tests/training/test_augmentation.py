@@ -88,9 +88,9 @@ def test_training_alone_is_augmented(data_root):
     settings = TrainingSettings(ways=3, shots=1, queries=2, meta_batch=2)
     strokes_too = dataclasses.replace(settings, augmentation="strokes")
     protonet = algorithms.create("protonet", model=models.create("conv4", hidden=4, seed=0))
-    plain = draw_meta_batch(protonet, data.train, settings, 3, slice(0, settings.meta_batch))
-    changed = draw_meta_batch(protonet, data.train, strokes_too, 3, slice(0, settings.meta_batch))
-    again = draw_meta_batch(protonet, data.train, strokes_too, 3, slice(0, settings.meta_batch))
+    plain = draw_meta_batch(protonet, data.train, settings, 3)
+    changed = draw_meta_batch(protonet, data.train, strokes_too, 3)
+    again = draw_meta_batch(protonet, data.train, strokes_too, 3)
     assert torch.equal(changed.query_x, again.query_x) and not torch.allclose(changed.query_x, plain.query_x)
 
     seen = []

@@ -1,6 +1,8 @@
 """What runs on a GPU never waits for it within an iteration. The device `meta` has no values: to read one is an error,
 and so is to mix its tensors with those of a CPU."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -18,11 +20,11 @@ CASES = [(name, Choice("vmap")) for name in algorithms.names()] + [
 ANY_DEVICE = TrainingSettings(ways=3, meta_lr=1e-3, schedule="cosine", iterations=100, validate_every=100)
 
 
-def training(name, choice):
+def training(name, choice, settings=ANY_DEVICE):
     model = models.create("conv4", ways=3, hidden=6, image_size=14, seed=1)
     algorithm = algorithms.create(name, model=model).to("meta")
     optimizer = torch.optim.Adam([p for p in algorithm.parameters() if p.requires_grad])
-    return Training(algorithm, None, optimizer, ANY_DEVICE, choice)
+    return Training(algorithm, None, optimizer, settings, choice)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,16 @@ def test_an_iteration_reads_nothing(name, choice, episodes):
     run = training(name, choice)
     meta_update(run, episodes)
     assert (run.iteration, len(run.unread), run.history) == (1, 1, [])
+
+
+@pytest.mark.parametrize("name", ["maml", "relation_net"])
+def test_nor_does_one_whose_update_may_be_left_out(name, episodes, monkeypatch):
+    """The device decides. Only a fused Adam looks at `found_inf`, which no CPU without values has."""
+    run = training(name, Choice("vmap"), dataclasses.replace(ANY_DEVICE, on_nan="skip"))
+    steps = []
+    monkeypatch.setattr(run.optimizer, "step", lambda: steps.append(run.optimizer.found_inf))
+    meta_update(run, episodes)
+    assert [step.device.type for step in steps] == ["meta"] and len(run.unread) == 1
 
 
 def test_every_tenth_iteration_reads_them_all(episodes):

@@ -25,12 +25,12 @@ BY_DEFAULT = """
 IN_FULL = """
 {ways: 20, shots: 5, queries: 2, iterations: 7, meta_batch: 3, meta_lr: 1.0, schedule: constant, seed: 4,
  validate_every: 2, validation_episodes: 9, validation_queries: 6, engine: vmap, chunk: 2, workers: 2, compile: false,
- unfold: true, augmentation: photos, init: runs/first, validation_ways: 5, test_options: {steps: 9}}
+ unfold: true, augmentation: photos, init: runs/first, validation_ways: 5, test_options: {steps: 9}, on_nan: skip}
 """
 FULL = TrainingSettings(
     ways=20, shots=5, queries=2, iterations=7, meta_batch=3, meta_lr=1, schedule="constant", seed=4, validate_every=2,
     validation_episodes=9, validation_queries=6, engine="vmap", chunk=2, workers=2, unfold=True, augmentation="photos",
-    init=Path("runs/first"), validation_ways=5, test_options={"steps": 9},
+    init=Path("runs/first"), validation_ways=5, test_options={"steps": 9}, on_nan="skip",
 )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_every_argument_of_meta_train_reaches_the_run(tmp_path):
     asked = {
         "ways": 3, "shots": 2, "queries": 4, "iterations": 3, "meta_batch": 5, "meta_lr": 0.02, "seed": 6,
         "schedule": "warmup_cosine", "validate_every": 7, "validation_episodes": 8, "validation_queries": 9,
-        "validation_ways": 2, "engine": "vmap", "chunk": 1, "workers": 2, "unfold": True,
+        "validation_ways": 2, "engine": "vmap", "chunk": 1, "workers": 2, "unfold": True, "on_nan": "skip",
     }  # fmt: skip
     train(maml(), run=tmp_path, **asked)
     recorded = read_config(tmp_path)["training"]
@@ -105,6 +105,9 @@ WRONG = [
     ({"engine": "vmap", "chunk": 7}, "chunk is 7, more than the 6 episodes of a meta-batch"),
     ({"engine": "loop", "compile": True}, "Only the engine 'vmap' can be compiled, not 'loop'"),
     ({"workers": 0}, "workers is 0"),
+    ({"on_nan": "ignore"}, "on_nan is 'ignore'; it must be one of stop, skip"),
+    ({"seed": 2**64}, "seed is 18446744073709551616; it must fit into 64 bits"),
+    ({"shots": 2**63}, "shots is 9223372036854775808; it must be at most 2147483647"),
 ]
 
 

@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
             if training.iteration == 5:
                 training.algorithm.model[0].weight.data.fill_(float("nan"))
 
-    with pytest.raises(InputError, match=r"The loss is not finite at iteration 6; try a smaller meta_lr than 0.01"):
+    with pytest.raises(InputError, match=r"loss .* is not finite at iteration 6 .*; try a smaller meta_lr than 0.01"):
         train(centroids(), iterations=8, run=tmp_path, hooks=[Spoil()])
     kept = load(tmp_path, algorithm=centroids(), which="last")
     assert all(tensor.isfinite().all() for tensor in kept.state_dict().values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ...errors import InputError
+from ...errors import InputError, in_digits
 from ...modules.batch_norm import Policy, find_policy
 from ...modules.heads import find_head, linear_head
 from ...modules.layers import batch_norms, layers
 from ...modules.modes import twice_differentiable
+from ...ranges import check_counts, check_rate, is_finite
 from .class_means import start_of_head
+from .clipping import clipped
 from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
 from .protocol import Algorithm, Criterion
 
@@ -35,6 +36,8 @@ class GradientBased(Algorithm):
         optimizer: update rule of the inner loop, `"sgd"` (plain steps) or `"adam"`. Adam needs no rate for each layer;
             use it with `first_order=True`, since its steps hardly depend on the size of the gradients. Algorithms with
             a rule of their own do not take this option.
+        clip: largest norm of the inner gradients, over all parameters that adapt together. A step whose gradients are
+            longer is taken along the same direction at this norm; None takes them as they are.
         head: name of the head; by default the last `nn.Linear`.
         class_means: start every task's head at the class means of its support features, where it scores as a
             prototypical network does (Proto-MAML). The model's own head is then not used.
@@ -44,7 +47,7 @@ class GradientBased(Algorithm):
         criterion: `(scores, targets) -> scalar`; by default chosen by the targets.
 
     Raises:
-        InputError: steps below 0, a rate that is no positive number, an unknown policy or head.
+        InputError: steps below 0, a rate or `clip` that is no positive number, an unknown policy or head.
     """
 
     descends = True
@@ -62,6 +65,7 @@ class GradientBased(Algorithm):
         *,
         steps: int = 1,
         optimizer: str = "sgd",
+        clip: float | None = None,
         head: str | None = None,
         class_means: bool = False,
         batch_norm: str = "transductive",
@@ -69,18 +73,22 @@ class GradientBased(Algorithm):
     ) -> None:
         super().__init__(model, criterion)
         self.lr, self.first_order, self.steps, self.optimizer = lr, first_order, steps, optimizer
-        self.head, self.class_means, self.batch_norm = head, class_means, batch_norm
+        self.clip, self.head, self.class_means, self.batch_norm = clip, head, class_means, batch_norm
 
     def check(self) -> None:
         """Raises `InputError` for options out of range, and a head that the model does not have."""
-        if not isinstance(self.lr, int | float) or not math.isfinite(self.lr) or self.lr <= 0:
-            raise InputError(f"The inner loop's lr is {self.lr!r}; it must be a positive number.")
+        if not isinstance(self.lr, int | float) or not is_finite(self.lr) or self.lr <= 0:
+            said = in_digits(self.lr) if isinstance(self.lr, int) else repr(self.lr)
+            raise InputError(f"The inner loop's lr is {said}; it must be a positive number.")
         if not isinstance(self.steps, int) or self.steps < 0:
             raise InputError(f"The inner loop's steps are {self.steps!r}; they must be a whole number, 0 or more.")
+        check_counts(0, steps=self.steps)
         if self.optimizer not in RULES:
             raise InputError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(RULES)}.")
         if self.optimizer != "sgd" and not self.takes_rules:
             raise InputError(f"{type(self).__name__} has a rule of its own; leave optimizer={self.optimizer!r} out.")
+        if self.clip is not None:
+            check_rate(clip=self.clip)
         if self.head is not None:
             find_head(self.model, self.head)
         self.policy.check(self.model)
@@ -160,7 +168,7 @@ class GradientBased(Algorithm):
             order: as in `inner_loop`.
         """
         loss = self.support_loss(x, y, order)
-        return [inner_loop(loss, parameters, buffers, self.rule(), self.steps, order)]
+        return [inner_loop(loss, parameters, buffers, clipped(self.rule(), self.clip), self.steps, order)]
 
     def remembered(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
         """Returns the state of a task, made from its adapted parameters and buffers and its support images `x`."""
@@ -220,6 +228,11 @@ class GradientBased(Algorithm):
             raise InputError(
                 "learn2learn's and higher's learners start from the model's own head, and class_means is True; use "
                 "adapt(x, y) and predict(state, x), or class_means=False."
+            )
+        if self.clip is not None:
+            raise InputError(
+                f"learn2learn's and higher's learners do not clip, and clip is {self.clip:g}; use adapt(x, y) and "
+                "predict(state, x), or no clip."
             )
         if self.optimizer != "sgd":
             raise InputError(

@@ -45,7 +45,10 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     beta1, beta2 = betas
 
     def init(parameters: Tensors) -> tuple[Tensors, Tensors]:
-        return tuple({name: torch.zeros_like(p) for name, p in parameters.items()} for _ in range(2))  # type: ignore[return-value]
+        # Squares of float16 gradients are soon 0, and so is eps.
+        wide = {p.dtype: torch.promote_types(p.dtype, torch.float32) for p in parameters.values()}
+        zeros = ({name: torch.zeros_like(p, dtype=wide[p.dtype]) for name, p in parameters.items()} for _ in range(2))
+        return tuple(zeros)  # type: ignore[return-value]
 
     def update(
         parameters: Tensors, gradients: Tensors, loss: Tensor, memory: tuple[Tensors, Tensors], step: int
@@ -53,11 +56,12 @@ def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
         first, second = (dict(moments) for moments in memory)
         moved = {}
         for name, p in parameters.items():
-            first[name] = beta1 * first[name] + (1 - beta1) * gradients[name]
-            second[name] = beta2 * second[name] + (1 - beta2) * gradients[name] ** 2
+            gradient = gradients[name].to(first[name].dtype)
+            first[name] = beta1 * first[name] + (1 - beta1) * gradient
+            second[name] = beta2 * second[name] + (1 - beta2) * gradient**2
             mean = first[name] / (1 - beta1 ** (step + 1))
             spread = second[name] / (1 - beta2 ** (step + 1))
-            moved[name] = p - lr * mean / (spread.sqrt() + eps)
+            moved[name] = (p - lr * mean / (spread.sqrt() + eps)).to(p.dtype)
         return moved, (first, second)
 
     return Rule(init, update)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from ...datasets.splits.contract import TaskSplit
 from ...episodes import Episode
 from ...errors import InputError
+from ...modules.kinds import check_module
 from .held_out import by_folds
 
 # What an algorithm has learned of one task: a tensor, or nested dicts, lists and tuples of tensors.
@@ -29,11 +31,14 @@ def default_criterion(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def _checked(init: Callable[..., None]) -> Callable[..., None]:
-    """Returns an `__init__` that calls `check` at its end, if it is the outermost one of the object."""
+    """Returns an `__init__` that looks at the model first and calls `check` last, if it is the object's outermost."""
+    takes_model = [*inspect.signature(init).parameters][1:2] == ["model"]
 
     @functools.wraps(init)
     def made(self: Algorithm, *args: Any, **kwargs: Any) -> None:
         outermost = type(self).__init__ is made
+        if outermost and takes_model and (args or "model" in kwargs):
+            check_module(args[0] if args else kwargs["model"])
         try:
             init(self, *args, **kwargs)
         except InputError:
@@ -76,6 +81,7 @@ class Algorithm(nn.Module):
     @_checked
     def __init__(self, model: nn.Module, criterion: Criterion | None = None) -> None:
         super().__init__()
+        check_module(model)
         self.model = model
         self.criterion = criterion or default_criterion
 

@@ -9,11 +9,32 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError, first_line
+from ...modules.kinds import check_values
 from ...modules.modes import kept_modes
-from ...modules.place import device_of
+from ...modules.place import device_of, dtype_of
 from ...seeds import kept_random
 from .. import Algorithm
 from .protocol import default_criterion
+
+KINDS = ("dtype", "scalar type", "Input type", "Long")  # words of PyTorch about a tensor of another type
+
+
+def check_algorithm(algorithm: Any, taker: str) -> None:
+    """Raises `InputError` for what is no algorithm, or has no values.
+
+    Args:
+        taker: the function that was given it, for the message.
+    """
+    if isinstance(algorithm, Algorithm):
+        check_values(algorithm)
+    elif isinstance(algorithm, nn.Module):
+        raise InputError(
+            f"{taker} takes an algorithm, and {type(algorithm).__name__} is a plain module; give "
+            'algorithms.create("maml", model=...), or another.'
+        )
+    else:
+        what = f"'{algorithm}'" if isinstance(algorithm, str) else f"a {type(algorithm).__name__}"
+        raise InputError(f'{taker} takes an algorithm, not {what}; give algorithms.create("maml", model=...).')
 
 
 def check_ways(algorithm: Algorithm, ways: int) -> None:
@@ -60,12 +81,28 @@ def check_task(algorithm: Algorithm, x: Tensor, y: Tensor, ways: int) -> None:
         algorithm.eval()
         try:
             scores = torch.func.functional_call(algorithm, buffers, (x,))
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+        except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
             raise InputError(_misfit(algorithm.model, x, error)) from error
+    _check_output(type(algorithm.model).__name__, scores, len(x))
     if not regression and algorithm.keeps_head:  # without a linear head, only the scores tell the number of outputs
         _enough_outputs(algorithm, ways, scores.shape[-1])
     if algorithm.descends:  # the other algorithms run the model without its head
         _check_criterion(algorithm, scores, y)
+
+
+def _check_output(name: str, scores: Any, examples: int) -> None:
+    if not isinstance(scores, Tensor):
+        size = f" of {len(scores)}" if isinstance(scores, tuple | list) else ""
+        what = "None" if scores is None else f"a {type(scores).__name__}{size}"
+        raise InputError(
+            f"{name} returns {what}, and has to return one tensor, [N, ...] for N examples; wrap it in an nn.Module "
+            "whose forward returns the scores alone."
+        )
+    if not scores.dim() or len(scores) != examples:
+        raise InputError(
+            f"{name} returns shape {list(scores.shape)} for {examples} examples; the first dimension must be that of "
+            "the examples."
+        )
 
 
 def _check_criterion(algorithm: Algorithm, scores: Tensor, y: Tensor) -> None:
@@ -89,6 +126,14 @@ def _check_criterion(algorithm: Algorithm, scores: Tensor, y: Tensor) -> None:
 def _misfit(model: nn.Module, x: Tensor, error: Exception) -> str:
     name, shape = type(model).__name__, list(x.shape[1:])
     kinds: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    if isinstance(error, TypeError):
+        return (
+            f"{name} cannot be run on examples of shape {shape} ({first_line(error)}); its forward must take a batch "
+            "of examples alone, and every layer return a tensor."
+        )
+    dtype = dtype_of(model)
+    if x.dtype != dtype and any(word in str(error) for word in KINDS):
+        return f"{name} does not take examples of {x.dtype} ({first_line(error)}); give x.to({dtype})."
     convolution = next((module for module in model.modules() if isinstance(module, kinds)), None)
     if convolution is not None and len(shape) > 1 and convolution.in_channels != shape[0]:
         takes = convolution.in_channels

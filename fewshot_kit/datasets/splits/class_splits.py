@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ...errors import InputError
+from ...seeds import check_seed
 
 OTHERWISE = "lower ways, or share the classes out otherwise by fractions="  # where a split has too few
 FRACTIONS = (0.64, 0.16, 0.2)  # mini-ImageNet's 64, 16 and 20 classes of 100
@@ -14,6 +15,7 @@ FRACTIONS = (0.64, 0.16, 0.2)  # mini-ImageNet's 64, 16 and 20 classes of 100
 
 def by_counts(counts: Sequence[int], seed: int) -> list[list[int]]:
     """Class numbers 0 to sum(counts) - 1, shuffled by the seed and dealt out; each part is sorted."""
+    check_seed(seed)
     order = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed))
     return [sorted(part.tolist()) for part in order.split(list(counts))]
 

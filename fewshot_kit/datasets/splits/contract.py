@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -87,6 +87,26 @@ class DataSet(Protocol):
     @property
     def test(self) -> TaskSplit:
         """Left alone."""
+
+
+def check_split(split: Any, taker: str) -> None:
+    """Raises `InputError`, which names the function `taker`, for what is no split, such as a whole data set."""
+    if hasattr(split, "episodes"):
+        return
+    kind = type(split).__name__
+    if hasattr(split, "test"):
+        raise InputError(f"{taker} takes a split, and {kind} is a data set; give one of its splits, such as data.test.")
+    raise InputError(f"{taker} takes a split, not {kind}; give one of a data set's, such as data.test.")
+
+
+def check_data_set(data: Any, taker: str) -> None:
+    """Raises `InputError`, which names the function `taker`, for what is no data set, such as a single split."""
+    missing = [name for name in ("train", "validation", "test") if not hasattr(data, name)]
+    if missing:
+        raise InputError(
+            f"{taker} takes a data set with the splits train, validation (or None) and test, and "
+            f"{type(data).__name__} has no {missing[0]}; give datasets.Data(name, train, validation, test, {{}})."
+        )
 
 
 def with_classes(split: TaskSplit, who: str) -> LabelledSplit:

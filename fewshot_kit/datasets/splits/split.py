@@ -6,15 +6,16 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...episodes import Episode, relabel
 from ...errors import InputError
-from ...ranges import check_rate
+from ...ranges import check_counts, check_rate
 from ..files.images import Transform
-from .arrays import check_arrays
+from .arrays import as_examples, as_labels, check_arrays
 from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
 from .store import Store
 from .tasks import task_dataset
@@ -69,15 +70,15 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     @classmethod
     def from_arrays(cls, x: Any, y: Sequence[Hashable] | Tensor, name: str = "data", **options: Any) -> Split:
-        """A split of arrays or tensors `[N, ...]` and one label (int or string) for each.
+        """A split of arrays or tensors `[N, ...]` and one label (int or string) for each; `[N, 1]` is taken as `[N]`.
 
         Raises:
-            InputError: as the constructor does.
+            InputError: examples of several shapes; labels that are missing or no list; as the constructor does.
         """
-        x = torch.as_tensor(x)
-        if len(x) != len(y):
-            raise InputError(f"{name} has {len(x)} examples but {len(y)} labels; give one label for each.")
-        index, classes = relabel(y if isinstance(y, Tensor) else list(y))
+        x, labels = as_examples(x, name), as_labels(y, name)
+        if len(x) != len(labels):
+            raise InputError(f"{name} has {len(x)} examples but {len(labels)} labels; give one label for each.")
+        index, classes = relabel(labels)
         return cls(x, index, [str(label) for label in classes], name, **options)
 
     def __len__(self) -> int:
@@ -109,9 +110,7 @@ class Split(Dataset[tuple[Tensor, int]]):
 
         Unbalanced queries (`dirichlet`) need twice as many, or they would be balanced by what the classes have.
         """
-        for word, number in (("ways", ways), ("shots", shots), ("queries", queries)):
-            if number < 1:
-                raise InputError(f"{word} is {number}; it must be at least 1.")
+        _check_counts(ways=ways, shots=shots, queries=queries)
         if ways == 1:
             raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
@@ -163,8 +162,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             InputError: as `check` does; a `dirichlet` that is no positive number.
         """
         self.check(ways, shots, queries, dirichlet)
-        if meta_batch < 1:
-            raise InputError(f"meta_batch is {meta_batch}; it must be at least 1.")
+        _check_counts(meta_batch=meta_batch)
         alone = isinstance(generator, Sequence)
         draws = [
             self._drawn(ways, shots, queries, 1 if alone else meta_batch, each, dirichlet)
@@ -242,6 +240,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         Returns:
             `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
         """
+        _check_counts(count=count)
         images, turns = (each[part or slice(None)] for each in self._sampler.draw_labelled(count, _on_cpu(generator)))
         x = self.gather(images, turns, device)
         y = self.y[images]
@@ -275,9 +274,15 @@ class Split(Dataset[tuple[Tensor, int]]):
         return self._on_device[device]
 
 
+def _check_counts(**counts: int) -> None:
+    check_counts(**{name: int(count) if isinstance(count, np.integer) else count for name, count in counts.items()})
+
+
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
-    """The generator, or a fresh one; `InputError` for one of another device."""
-    generator = generator or fresh_generator()
+    """The generator, or a fresh one; `InputError` for what is none, or is on another device."""
+    generator = fresh_generator() if generator is None else generator
+    if not isinstance(generator, torch.Generator):
+        raise InputError(f"The generator is {generator!r}; give torch.Generator().manual_seed(0), say.")
     if generator.device.type != "cpu":
         raise InputError(f"Episodes are drawn by a CPU generator, not one on {generator.device}.")
     return generator

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ... import compat
 from ...errors import InputError
+from ...ranges import check_counts
 from .sampler import Drawn
 
 Gather = Callable[[Tensor, Tensor], Tensor]
@@ -39,6 +40,7 @@ def task_dataset(
     """
     if num_tasks == 0 or num_tasks < -1:
         raise InputError(f"num_tasks is {num_tasks}; it must be positive, or -1 for no end.")
+    check_counts(-1, num_tasks=num_tasks)
     data = compat.learn2learn().data
 
     def describe(_: Any) -> list[Any]:
