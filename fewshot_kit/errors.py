@@ -25,6 +25,12 @@ def first_line(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
+def brief(text: object, longest: int = 200) -> str:
+    """Returns a text of somebody else's as one short line that a terminal can show, to be quoted in the kit's own."""
+    line = "".join(each if each.isprintable() else "?" for each in str(text)[: longest + 1])
+    return line if len(line) <= longest else f"{line[:longest]}..."
+
+
 def closest(name: str, names: list[str]) -> str:
     """Returns `" Did you mean 'x'?"` with the nearest of `names`, or "" if none is near."""
     near = difflib.get_close_matches(name, names, n=1)
