@@ -22,7 +22,8 @@ def stop_requests() -> Iterator[list[int]]:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")  # print() is unsafe in a handler
+        with contextlib.suppress(OSError):  # stderr may be closed
+            os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")  # print() is unsafe here
 
     # A signal that is ignored (nohup) stays so; a handler from outside Python (None) could not be put back.
     asked = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
