@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from fewshot_kit import Learner, adapt, algorithms, datasets, evaluate, meta_train, models
-from fewshot_kit.cli.parser import without_traceback
+from fewshot_kit.cli.output import without_traceback
 
 
 def draw_images(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Replaces files as a whole, and reads the metadata of safetensors files."""
+"""Replaces files as a whole, reads the metadata of safetensors files, and completes paths."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 from pathlib import Path
+
+from .errors import InputError
 
 LONGEST_HEADER = 100_000_000  # bytes of a safetensors file's header
 
@@ -56,6 +58,20 @@ def metadata(path: str | Path) -> dict[str, str]:
         header = file.read(min(int.from_bytes(file.read(8), "little"), LONGEST_HEADER))
     try:
         found = json.loads(header)["__metadata__"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return {}
     return {name: text for name, text in found.items() if isinstance(text, str)} if isinstance(found, dict) else {}
+
+
+def expanded(path: str | Path) -> Path:
+    """Returns a path with a user's folder in place of `~` or `~name` at its start.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"There is no user for the path {path}; write the folder out, or ./~NAME for its own name."
+        ) from None

@@ -30,6 +30,12 @@ def in_digits(number: int) -> str:
     return str(number) if number.bit_length() <= 128 else f"{'-' * (number < 0)}2**{number.bit_length() - 1} or more"
 
 
+def brief(text: object, longest: int = 200) -> str:
+    """Returns a text of somebody else's as one short line that a terminal can show, to be quoted in the kit's own."""
+    line = "".join(each if each.isprintable() else "?" for each in str(text)[: longest + 1])
+    return line if len(line) <= longest else f"{line[:longest]}..."
+
+
 def closest(name: str, names: list[str]) -> str:
     """Returns `" Did you mean 'x'?"` with the nearest of `names`, or "" if none is near."""
     near = difflib.get_close_matches(name, names, n=1)

@@ -103,7 +103,8 @@ def embedded_by(
         reads = [functools.partial(_turned, split, turn) for turn in turns]
         return torch.cat([_embed(module, embed, rows, read, size, what) for read in reads]), []
 
-    x = make()[0] if key is None else cached("features", key | _key_of(split, len(turns)), make)[0]
+    fits = _fits(len(turns) * len(split))
+    x = make()[0] if key is None else cached("features", key | _key_of(split, len(turns)), make, fits)[0]
     y = torch.cat([split.y + turn * (len(split.classes) // len(turns)) for turn in turns])
     return Split(x, y, split.classes, split.name)
 
@@ -152,7 +153,7 @@ def embed_files(
 
     base = Path(folder).resolve()
     files = {"root": str(base), "files": fingerprint(paths, Path(folder)), "transform": dataclasses.asdict(how)}
-    x, _ = cached("features", _key(frozen) | files, make)
+    x, _ = cached("features", _key(frozen) | files, make, _fits(len(paths)))
     y, classes = relabel(labels)
     return Split(x, y, [str(name) for name in classes], f"the folder {base.name}")
 
@@ -218,6 +219,10 @@ def _embed(
             found.append(embed(x.to(dtype) if x.is_floating_point() else x).cpu())
             bar.update(len(part))
     return torch.cat(found)
+
+
+def _fits(rows: int) -> Callable[[Tensor, list[str]], bool]:
+    return lambda x, _: x.dim() == 2 and len(x) == rows and x.is_floating_point()
 
 
 def _key(head: FeatureHead) -> dict[str, Any]:

@@ -57,6 +57,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "bool": ((bool,), "true or false"),
     "str": ((str,), "text"),
     "Path": ((str,), "a path"),
+    "tuple": ((list, tuple), "a list, such as [1, 2]"),
     "Sequence": ((list, tuple), "a list, such as [1, 2]"),
     "dict": ((dict,), "a mapping, such as {name: value}"),
     "None": ((type(None),), "null"),
@@ -81,6 +82,8 @@ def check_options(factory: Callable[..., Any], options: dict[str, Any], what: st
     """Raises `InputError` for the first option whose value does not fit the factory's annotation."""
     parameters = options_of(factory, annotated=True).parameters
     for name, value in options.items():
+        if not isinstance(name, str):
+            raise InputError(f"{what} has no option {name!r}; the names of options are text.")
         kind = wanted(value, parameters[name].annotation) if name in parameters else None
         if kind:
             raise InputError(f"The option {name} of {what} is {value!r}; it must be {kind}.")

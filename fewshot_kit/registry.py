@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from .errors import InputError, UnknownName, closest, first_line
+from .foreign import Failed, contained
 from .options import options_of, plain_options
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -38,7 +39,7 @@ class Registry:
         self.kind = kind
         self.group = f"fewshot_kit.{kind}s"
         self._factories: dict[str, Callable[..., Any]] = {}
-        self._broken: dict[str, tuple[str, Exception]] = {}
+        self._broken: dict[str, tuple[str, BaseException | None]] = {}
         self._libraries: dict[str, tuple[Callable[[], list[str]], Callable[..., Any]]] = {}
         self._plugins_loaded = False
 
@@ -186,15 +187,17 @@ class Registry:
         self._plugins_loaded = True
         for entry in entry_points(group=self.group):
             try:
-                self._load(entry)
-            except Exception as error:  # a plug-in can fail in any way, and must not break the kit
+                with contained():
+                    self._load(entry)
+            except Failed as error:
                 source = entry.dist.name if entry.dist else entry.value
-                why = f"{type(error).__name__}: {first_line(error)}"
-                said = f"The plug-in '{source}' failed to load its {self.kind} '{entry.name}' ({why})."
-                self._broken[entry.name] = said, error
+                said = f"The plug-in '{source}' failed to load its {self.kind} '{entry.name}' ({error})."
+                self._broken[entry.name] = said, error.__cause__
                 warnings.warn(said, stacklevel=4)
 
     def _load(self, entry: EntryPoint) -> None:
         loaded = entry.load()  # its module may have used `register` itself
         if self._factories.get(entry.name) is not loaded and not inspect.ismodule(loaded):
+            if not callable(loaded):
+                raise InputError(f"{entry.value} is of type {type(loaded).__name__} and makes nothing")
             self.register(entry.name)(loaded)

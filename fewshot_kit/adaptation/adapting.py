@@ -22,6 +22,7 @@ from ..modules.kinds import check_module, check_values
 from ..modules.place import device_of
 from ..options import options_of
 from ..runs.checkpoints import load, read_config
+from ..runs.recorded import from_recorded
 from ..seeds import default_draws
 from . import automatic
 from .inputs import read_support
@@ -129,7 +130,7 @@ def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]
             made = models.create(name, pretrained=True)
         return made, models.images_of(made)
     recorded = (read_config(name).get("data") or {}).get("transform")
-    return load(name), Transform(**recorded) if recorded else None
+    return load(name), from_recorded(Transform, recorded, Path(name) / "config.yaml") if recorded else None
 
 
 def _targets(labels: list[Hashable] | Tensor) -> tuple[Tensor, list[Hashable] | None]:

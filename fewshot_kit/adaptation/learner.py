@@ -19,6 +19,7 @@ from ..errors import InputError, first_line
 from ..modules.batching import VALUES
 from ..modules.place import device_of, dtype_of, find_device
 from ..runs.checkpoints import describe, rebuild, save_state
+from ..runs.recorded import from_recorded
 from .expectation import Expected, expectation
 from .inputs import read_examples
 from .labels import read_labels
@@ -185,14 +186,16 @@ class Learner:
             InputError: the file is missing, damaged or from a newer version, or the model has to be passed.
         """
         made, state, meta = rebuild(path, model=model, algorithm=algorithm)
-        transform, expected = meta.get("transform"), meta.get("expected")
+        transform, expected, classes = meta.get("transform"), meta.get("expected"), meta.get("classes")
+        if classes is not None and not (isinstance(classes, list) and all(type(c) in (int, str) for c in classes)):
+            raise InputError(f"{path} is damaged: it has no list of classes; restore it from a copy.")
         return Learner(
             made.eval(),
             state,
-            meta["classes"],
-            why=meta.get("why", ""),
-            transform=Transform(**transform) if transform else None,
-            expected=Expected(**expected) if expected else None,
+            classes,
+            why=str(meta.get("why", "")),
+            transform=from_recorded(Transform, transform, path) if transform else None,
+            expected=from_recorded(Expected, expected, path) if expected else None,
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..datasets.files.images import Transform, _plain, load_images
+from ..datasets.files.images import Transform, _plain, load_images, opened_image
 from ..errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -177,15 +177,13 @@ def pixels_of(source: Image | Path, number: int, how: Callable[[Image], np.ndarr
     Raises:
         InputError: an image that cannot be read (named).
     """
-    from PIL import Image as Pillow
-
-    name = source if isinstance(source, Path) else getattr(source, "filename", "") or f"number {number}"
+    if isinstance(source, Path):
+        with opened_image(source, str(source)) as image:
+            return how(image)
+    name = getattr(source, "filename", "") or f"number {number}"
     try:
-        if isinstance(source, Path):
-            with Pillow.open(source) as image:
-                return how(image)
         return how(source)
-    except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+    except Exception as error:  # Pillow decodes it only now, and decoders of damaged files fail in any way
         raise InputError(f"The image {name} cannot be read ({first_line(error)}); replace or remove it.") from None
 
 

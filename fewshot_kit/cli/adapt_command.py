@@ -19,9 +19,10 @@ from ..modules.layers import batch_norms
 from ..options import check_options
 from ..runs.checkpoints import load, read_config
 from ..runs.likeness import MOST, Statistics, shorter_sides, unlike
+from ..runs.recorded import from_recorded
 from ..seeds import default_draws
 from .flags import given
-from .predictions import Prediction, collect, printable, table, to_json, write_csv
+from .predictions import Prediction, collect, table, to_json, write_csv
 from .sheet import contact_sheet
 
 SHEET = "predictions.png"
@@ -64,7 +65,11 @@ def _of_run(arguments: argparse.Namespace) -> Learner:
     options = ({"batch_norm": policy} if policy else {}) | given(arguments).get("algorithm_options", {})
     check_options(type(algorithm), options, type(algorithm).__name__)
     with_options(algorithm, **options)
-    return adapt_to_task(algorithm, arguments.images[0], transform=datasets.Transform(**recorded))
+    return adapt_to_task(
+        algorithm,
+        arguments.images[0],
+        transform=from_recorded(datasets.Transform, recorded, Path(arguments.source) / "config.yaml"),
+    )
 
 
 def _warn_of_unlike(run: str, images: dict[str, list[Path]]) -> None:
@@ -74,8 +79,8 @@ def _warn_of_unlike(run: str, images: dict[str, list[Path]]) -> None:
         return
     for what, paths in images.items():
         some = paths[:: -(-len(paths) // MOST)]
-        x = datasets.load_images(some, datasets.Transform(**data["transform"]))
-        why = unlike(x, Statistics(**data["statistics"]), shorter_sides(some))
+        x = datasets.load_images(some, from_recorded(datasets.Transform, data["transform"], Path(run) / "config.yaml"))
+        why = unlike(x, from_recorded(Statistics, data["statistics"], Path(run) / "config.yaml"), shorter_sides(some))
         if why:
             print(f"fewshot-kit: The {what} are nothing like what the run was trained on: {why}.", file=sys.stderr)
             return
@@ -131,8 +136,8 @@ def _say(arguments: argparse.Namespace, learner: Learner, predictions: list[Pred
         told = {"why": learner.why, "expected": dataclasses.asdict(expected) if expected else None, "written": written}
         print(json.dumps(to_json(predictions) | told))
         return
-    print(printable(table(predictions)))
-    print(printable(f"Taken: {learner.why}"))
+    print(table(predictions))
+    print(f"Taken: {learner.why}")
     if expected is not None:
         print(f"Accuracy to expect: {expected}")
     if learner.algorithm.transductive:

@@ -22,6 +22,7 @@ from ..experiments.running import create, made_to_fit
 from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged
 from ..options import check_options
 from ..runs.checkpoints import load, read_config, record_results
+from ..runs.recorded import from_recorded
 from ..training.hooks import Hooks
 from ..training.profiling import Profiler
 from ..training.recorder import TestPlan
@@ -112,7 +113,9 @@ def _evaluate(arguments: argparse.Namespace, processes: Processes) -> int:
     known = from_run(arguments.folder, kinds=() if "dataset" in wanted else ("dataset",))
     config = TrainConfig(**merged(known, wanted))
     recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
-    images = datasets.Transform(**recorded) if recorded and models.images_of(algorithm.model) else None
+    shown = recorded and models.images_of(algorithm.model)
+    file = Path(arguments.folder) / "config.yaml"
+    images = from_recorded(datasets.Transform, recorded, file) if shown else None
     data = create(datasets, config.dataset, made_to_fit(config, images))
     split = getattr(data, arguments.split)
     if split is None:

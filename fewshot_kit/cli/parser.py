@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
-from ..errors import InputError, KitError, closest
+from ..errors import InputError, closest
 from ..ranges import check_counts
 from . import adapt_command, commands, launch
 from .flags import add_flags, number, one_by_one, whole
+from .output import visible, without_traceback
 from .plugins import add_plugin_flag, load_plugins
 
 POLICIES = "transductive, support or running (default: the run's)"
@@ -172,7 +172,7 @@ def _plain_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, UserWarning):
-            print(f"fewshot-kit: {message}", file=sys.stderr)
+            print(f"fewshot-kit: {visible(str(message))}", file=sys.stderr)
         else:
             before(message, category, *place, **more)
 
@@ -181,36 +181,3 @@ def _plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
-
-
-def without_traceback(run: Callable[[], int | None], *, name: str = "fewshot-kit", as_json: bool = False) -> int:
-    """Calls `run`, and prints a user's mistake as one sentence on stderr.
-
-    Args:
-        run: returns the exit status; None is 0.
-        name: the program's name, which starts the sentence.
-        as_json: also print the sentence in a JSON object on stdout.
-
-    Returns:
-        The exit status: 2 for a user's mistake, 130 on Ctrl-C, else that of `run`.
-    """
-
-    def failed(said: str, status: int) -> int:
-        if as_json:
-            print(json.dumps({"error": said}))
-        print(f"{name}: {said}", file=sys.stderr)
-        return status
-
-    try:
-        status = run() or 0
-        sys.stdout.flush()
-        return status
-    except KitError as error:
-        return failed(str(error), 2)
-    except KeyboardInterrupt as stopped:
-        return failed(str(stopped) or "Interrupted.", 130)
-    except BrokenPipeError:  # `fewshot-kit list | head`
-        sys.stderr.close()
-        return 0
-    except OSError as error:  # an error that nobody expects, such as an unreadable folder or a too long name
-        return failed(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 2)

@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError, KitError, first_line
+from ..errors import InputError
+from ..foreign import Failed, contained
 
 
 def add_plugin_flag(parser: argparse.ArgumentParser) -> None:
@@ -41,17 +42,16 @@ def load_plugins(files: Sequence[str]) -> None:
         module = importlib.util.module_from_spec(found)
         sys.modules[name] = module  # first, as in any import: its classes look up their own module
         try:
-            found.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+            with contained():
+                found.loader.exec_module(module)
+        except Failed as error:
             del sys.modules[name]
-            raise InputError(f"--plugin {file} fails{_where(error, path)} ({_said(error)}); mend it first.") from error
+            where = _where(error.__cause__, path)
+            raise InputError(f"--plugin {file} fails{where} ({error}); mend it first.") from error.__cause__
 
 
-def _where(error: BaseException, path: Path) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+def _where(error: BaseException | None, path: Path) -> str:
+    frames = traceback.extract_tb(error.__traceback__ if error else None)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
     lines = lines or ([error.lineno] if isinstance(error, SyntaxError) else [])
     return f" in line {lines[-1]}" if lines else ""
-
-
-def _said(error: BaseException) -> str:
-    return first_line(error) if isinstance(error, KitError) else f"{type(error).__name__}: {first_line(error)}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 import unicodedata
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from torch import Tensor
 
@@ -97,17 +96,6 @@ def write_csv(path: str | Path, predictions: Sequence[Prediction]) -> None:
         numbers = [f"{value:.6f}" for value in (one.probability, *one.probabilities.values())]
         writer.writerow([one.path, one.label, *numbers])
     write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))  # file names may be no valid text
-
-
-def printable(text: str, stream: TextIO | None = None) -> str:
-    """Returns the text with a question mark for each character that a terminal cannot show, to avoid a traceback.
-
-    Args:
-        text: lines of any characters.
-        stream: the stream that it is printed to; by default standard output.
-    """
-    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
 
 
 def shortened(text: str, longest: int, keep_end: bool = False) -> str:

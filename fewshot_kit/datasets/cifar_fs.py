@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, brief
 from ._registry import register
 from .files.images import Transform, images_at
 from .files.layouts import PARTS, Part, files, split_folders
+from .files.lists import read_text
 from .published import Published, load
 from .splits.data import Data
 from .splits.split import Split
@@ -64,9 +65,10 @@ def _listed(file: Path, images: Path) -> Part | None:
     if not file.is_file():
         return None
     labels, paths = [], []
-    for name in dict.fromkeys(file.read_text(encoding="utf-8-sig").split()):
-        if not (images / name).is_dir():
-            raise InputError(f"{file} names class '{name}', but there is no folder {images / name}.")
+    folders = {path.name for path in images.iterdir() if path.is_dir()} if images.is_dir() else set()
+    for name in dict.fromkeys(read_text(file).split()):
+        if name not in folders:  # also for "..", which would list the images of other places
+            raise InputError(f"{file} names class '{brief(name)}', but there is no such folder in {images}.")
         inside = images_at(images / name)
         labels += [name] * len(inside)
         paths += inside

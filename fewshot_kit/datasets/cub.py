@@ -3,15 +3,16 @@ split is that of Chen et al., "A Closer Look at Few-shot Classification", ICLR 2
 
 from __future__ import annotations
 
-import csv
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, brief
 from ._registry import register
 from .files.images import Transform
 from .files.layouts import PARTS, Part, class_folders, files
+from .files.lists import read_rows, read_text
 from .published import Published, load
 from .splits.data import Data
 from .splits.split import Split
@@ -87,12 +88,12 @@ def _check_listed(file: Path, images: Path) -> None:
     """Raises `InputError` if images are missing. A line of `images.txt` is a number and a path."""
     if not file.is_file():
         return
-    listed = [line.split()[-1] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    gone = [name for name in listed if not (images / name).is_file()]
+    listed = [line.split()[-1] for line in read_text(file).splitlines() if line.strip()]
+    gone = [name for name in listed if not os.path.isfile(images / name)]
     if gone:
         raise InputError(
-            f"{file} names {len(listed)} images, and {len(gone)} of them are not in {images} (the first is {gone[0]}); "
-            "unpack the archive again, or take their lines out for a subset."
+            f"{file} names {len(listed)} images, and {len(gone)} of them are not in {images} (the first is "
+            f"{brief(gone[0])}); unpack the archive again, or take their lines out for a subset."
         )
 
 
@@ -100,9 +101,10 @@ def _classes_of(file: Path, images: Path, names: list[str]) -> list[str]:
     """Returns the classes in the second column of a CSV file with a header."""
     if not file.is_file():
         raise InputError(f"There is no file {file}; split='files' needs it, split='chen' does not.")
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        found = {line[1].strip() for line in list(csv.reader(lines))[1:] if len(line) > 1}
+    found = {fields[1].strip() for _, fields in list(read_rows(file))[1:] if len(fields) > 1}
     unknown = sorted(found.difference(names))
     if unknown:
-        raise InputError(f"{file} names class '{unknown[0]}', but there is no folder {images / unknown[0]}.")
+        raise InputError(
+            f"{file} names class '{brief(unknown[0])}', but there is no folder {brief(images / unknown[0])}."
+        )
     return sorted(found)

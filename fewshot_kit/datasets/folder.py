@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..disk import expanded
 from ..episodes import relabel
 from ..errors import InputError
 from ._registry import register
 from .files.cache import cached, fingerprint
 from .files.images import Transform, find_images, load_images
-from .files.layouts import read_csv
+from .files.lists import read_csv
 from .splits.class_splits import FRACTIONS, OTHERWISE, by_fractions
 from .splits.data import Data, make_data
 from .splits.split import Split
@@ -51,7 +52,7 @@ def folder(
         InputError: no folder, no images, a damaged image (named), too few classes, a class in two splits.
     """
     transform = Transform(image_size, channels, False, resample, crop, tuple(mean), tuple(deviation))
-    base = Path(root).expanduser()
+    base = expanded(root)
     if not base.is_dir():
         raise InputError(f"There is no folder {base}.")
     if csv is not None:
@@ -68,7 +69,12 @@ def folder(
         _check_disjoint(parts, names, base)
     pixels = vars(replace(transform, mean=(), deviation=()))  # the cache holds images that are not normalised
     key = {"fingerprint": fingerprint(paths, base), "root": str(base.resolve()), "transform": pixels}
-    x, _ = cached(f"folder-{base.resolve().name}", key, lambda: (load_images(paths, transform), []))
+    x, _ = cached(
+        f"folder-{base.resolve().name}",
+        key,
+        lambda: (load_images(paths, transform), []),
+        lambda x, _: transform.made(x, len(paths)),
+    )
     options: dict[str, Any] = {
         "root": str(base), "image_size": image_size, "channels": channels, "resample": resample,
         "fractions": tuple(fractions), "seed": seed, "rotations": rotations, "csv": csv,

@@ -15,10 +15,11 @@ import numpy as np
 
 from ..episodes import relabel
 from ..errors import InputError
+from .files.archives import Listed
 from .files.cache import Named, cached
 from .files.decoding import decode_all
 from .files.images import Transform, decode
-from .files.layouts import PARTS, Layout, Listed, Part
+from .files.layouts import PARTS, Layout, Part
 from .files.roots import find_root
 from .splits.data import Data
 from .splits.split import Split
@@ -92,7 +93,9 @@ def load(
     for number, part in enumerate(parts):
         key = {"source": str(part.place.resolve()), "fingerprint": part.stamp, "transform": pixels}
         name = f"{published.name}-{PARTS[number]}"
-        found.append(cached(name, key, functools.partial(decoded, number)))
+        found.append(
+            cached(name, key, functools.partial(decoded, number), lambda x, names: transform.made(x, len(names)))
+        )
     _check(published, base, parts, [labels for _, labels in found])
 
     count = sum(len(labels) for _, labels in found)

@@ -168,7 +168,9 @@ def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = M
         settings[kind], settings[f"{kind}_options"] = recipe["name"], dict(recipe["options"])
     training = config.get("training") or {}
     training = {TESTED.get(name, name): value for name, value in training.items()} | (config.get("test") or {})
-    settings |= {name: value for name, value in training.items() if name in FIELDS}
+    told = {name: value for name, value in training.items() if name in FIELDS and (name, value) != ("init", None)}
+    check_settings(told, {name: setting.type for name, setting in FIELDS.items()}, str(source))
+    settings |= told
     if "model" in kinds:  # sizes that the data set and the task decide are left to them, in case these change
         sizes = fitting(settings, (config.get("data") or {}).get("example_shape"))
         options = settings["model_options"].items()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..disk import expanded
 from ..errors import InputError
 
 TAKES = "weights=FILE takes a safetensors file or one that torch.save made of a state_dict"
@@ -87,7 +88,7 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
         InputError: the file does not exist, is damaged or has no named tensors; or it pickles anything but tensors, and
             is then not opened.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         with path.open("rb") as opened:
             start = opened.read(9)

@@ -16,8 +16,9 @@ from .. import algorithms, models
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..datasets.splits.contract import DataSet
-from ..errors import InputError
+from ..errors import InputError, UnknownName, first_line
 from .config import describe, plain, read_config, write_config
+from .recorded import check_recipes
 from .storage import flatten, read, unflatten, write, write_bytes
 
 __all__ = [
@@ -84,6 +85,7 @@ def rebuild(
     saved, meta = read_state(path)
     if not isinstance(meta, dict) or "recipes" not in meta:
         raise InputError(f"{path} does not say how its algorithm is made; give a file that a learner was saved to.")
+    check_recipes(meta["recipes"], path)
     return _filled(meta["recipes"], saved["algorithm"], path, path, model, algorithm), saved["extra"], meta
 
 
@@ -94,9 +96,15 @@ def read_state(path: str | Path) -> tuple[dict[str, Any], Any]:
         InputError: the file cannot be used, or is no checkpoint.
     """
     tensors, meta = read(path)
-    if "structure" not in meta or "kept" not in meta:
+    if not isinstance(meta, dict) or "structure" not in meta or "kept" not in meta:
         raise InputError(f"{path} holds no algorithm; give a checkpoint of a run folder.")
-    return unflatten(tensors, meta["structure"]), meta["kept"]
+    try:
+        state = unflatten(tensors, meta["structure"])
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: its structure is none that is saved; restore it from a copy.") from error
+    if not isinstance(state, dict) or not isinstance(state.get("algorithm"), dict) or "extra" not in state:
+        raise InputError(f"{path} holds no algorithm; give a checkpoint of a run folder.")
+    return state, meta["kept"]
 
 
 def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> None:
@@ -114,6 +122,11 @@ def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> Non
             raise InputError(
                 f"{source} does not fit {type(algorithm.model).__name__}: '{name}' has {there} in the file and {here} "
                 "in the model; load it into the model that it was saved from."
+            )
+        if shapes[0] is not True and state[name].is_floating_point() != own[name].is_floating_point():
+            raise InputError(
+                f"{source} does not fit {type(algorithm.model).__name__}: '{name}' is of type {state[name].dtype} in "
+                f"the file and {own[name].dtype} in the model; load it into the model that it was saved from."
             )
     # Tensors are replaced in place, so that tied weights stay tied.
     for name, tensor in [*algorithm.named_parameters(), *algorithm.named_buffers()]:
@@ -220,7 +233,17 @@ def _make(create: Any, recipe: dict[str, Any], kind: str, path: str | Path, **mo
             f"{path} was made with the {kind} {recipe['class']}, which cannot be made again from its name alone; "
             f'pass it, as in load("{path}", {kind}={recipe["class"].rsplit(".")[-1]}(...)).'
         )
-    return create(recipe["name"], **recipe["options"], **more)
+    try:
+        return create(recipe["name"], **recipe["options"], **more)
+    except UnknownName:
+        raise
+    except InputError as error:
+        raise InputError(f"{path} cannot be used: {error}") from error
+    except Exception as error:  # options that somebody altered fail in any way
+        raise InputError(
+            f"{path} cannot be used: the {kind} '{recipe['name']}' cannot be made with its recorded options "
+            f"({type(error).__name__}: {first_line(error)}); restore it from a copy."
+        ) from error
 
 
 def record_results(run: str | Path, results: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from ..datasets import Split
 from ..datasets.splits.contract import DataSet, LabelledSplit
 from ..errors import InputError, first_line
 from .likeness import measured
+from .recorded import check_recipes
 from .storage import write_bytes
 from .yaml_text import read_yaml
 
@@ -30,6 +31,10 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, str) and not value.isascii() and value != value.encode("utf-8", "ignore").decode():
+        raise InputError(
+            f"{value!r} holds bytes that are no UTF-8, so that no run can record it; rename the file or folder."
+        )
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -122,10 +127,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
             f"{path} has version {config['version']} and this fewshot-kit reads up to {CONFIG_VERSION}; "
             "upgrade it with pip install -U fewshot-kit."
         )
-    for part in ("algorithm", "model"):
-        recipe = config.get(part)
-        if not isinstance(recipe, dict) or "class" not in recipe or ("name" in recipe) != ("options" in recipe):
-            raise InputError(f"{path} is incomplete: it does not say how the {part} is made; restore it from a copy.")
+    check_recipes(config, path)
     return config
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..disk import metadata, replace
+from ..disk import LONGEST_HEADER, metadata, replace
 from ..errors import InputError, first_line
 
 FORMAT_VERSION = 1
@@ -68,7 +68,9 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            start = file.read(8)  # the header's length; the rest of a large file of another kind is not read
+            data = start + (b"" if int.from_bytes(start, "little") > LONGEST_HEADER else file.read())
     except FileNotFoundError:
         raise InputError(f"There is no file {path}; check the path, or train and save first.") from None
     except OSError as error:
@@ -84,19 +86,23 @@ def unpacked(data: bytes, path: str | Path) -> tuple[dict[str, Tensor], dict[str
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        kept = json.loads(header.get("__metadata__", {}).get(_KEY, "{}"))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        kept = json.loads((header.get("__metadata__") or {}).get(_KEY, "{}"))
+    except (safetensors.SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is truncated or damaged ({first_line(error)}); restore it from a copy, or train again."
         ) from error
-    if "version" not in kept:
+    if not isinstance(kept, dict) or not isinstance(kept.get("version"), int) or "meta" not in kept:
         raise InputError(f"{path} was not written by fewshot-kit; give the path of a file that it saved.")
     if kept["version"] > FORMAT_VERSION:
         raise InputError(
             f"{path} has format version {kept['version']} and this fewshot-kit reads up to {FORMAT_VERSION}; "
             "upgrade it with pip install -U fewshot-kit."
         )
-    if kept.get("sha256") != _checksum(tensors, kept.get("meta")):
+    try:
+        expected = _checksum(tensors, kept["meta"])
+    except RecursionError:  # JSON that is nested too deep to be written again
+        expected = None
+    if expected is None or kept.get("sha256") != expected:
         raise InputError(f"{path} is damaged: its checksum does not match; restore it from a copy, or train again.")
     return tensors, kept["meta"]
 
@@ -153,8 +159,12 @@ def flatten(state: Any) -> tuple[dict[str, Tensor], Any]:
 
 
 def unflatten(tensors: dict[str, Tensor], structure: Any) -> Any:
-    """Returns the nested value that `flatten` split."""
-    (kind, content), *_ = structure.items()
+    """Returns the nested value that `flatten` split.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError, RecursionError: a structure that `flatten` does not give.
+    """
+    ((kind, content),) = structure.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "dict":
@@ -162,4 +172,6 @@ def unflatten(tensors: dict[str, Tensor], structure: Any) -> Any:
     if kind in ("list", "tuple"):
         items = [unflatten(tensors, item) for item in content]
         return items if kind == "list" else tuple(items)
+    if kind != "value":
+        raise ValueError(f"there is no kind '{kind}'")
     return content

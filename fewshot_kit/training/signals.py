@@ -22,8 +22,9 @@ def stop_requests(say: bool = True) -> Iterator[list[int]]:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        if say:  # print() is unsafe in a handler
-            os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")
+        with contextlib.suppress(OSError):  # stderr may be closed
+            if say:  # print() is unsafe in a handler
+                os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")
 
     # A signal that is ignored (nohup) stays so; a handler from outside Python (None) could not be put back.
     asked = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]

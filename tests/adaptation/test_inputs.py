@@ -199,7 +199,7 @@ SIZES = [Image.new("RGB", (5, 4)), Image.new("RGB", (5, 4)), Image.new("RGB", (7
         (np.full((2, 9, 9), 300), COLOUR, 3, "Example 0 holds 300 to 300; an image has values from 0 to 255."),
         (noise(2, 9, 9, 3).astype(float), COLOUR, 3, "The float images hold values from 0 to 255; give uint8 ones, or"),
         (["missing.png"], COLOUR, 3, "There is no image missing.png."),
-        ("missing.png", None, 3, "The image missing.png cannot be read"),
+        ("missing.png", None, 3, "There is no image missing.png."),
     ],
 )  # fmt: skip
 def test_what_is_refused(x: object, transform: Transform | None, channels: int | None, said: str) -> None:

@@ -88,7 +88,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     found = by_name(diagnose())
     said = f"{tmp_path / 'cache'} ($FEWSHOT_KIT_CACHE) holds 0 files, 0.0 MB"
     assert found["cache"] == Check("cache", True, said) and "old cache" not in found
-    store.cached("ones", {}, lambda: (torch.ones(2_000_000, dtype=torch.uint8), []))
+    store.cached("ones", {}, lambda: (torch.ones(2_000_000, dtype=torch.uint8), []), lambda x, names: True)
     old = tmp_path / "data" / "my photos" / ".fewshot-kit"
     old.mkdir(parents=True)
     (old / "decoded").write_bytes(bytes(500_000))

@@ -126,7 +126,8 @@ def test_a_listed_class_without_a_folder(tmp_path: Path) -> None:
     gone = base / "data" / wnid(MINI[0][5])
     shutil.rmtree(gone)
     with pytest.raises(
-        InputError, match=rf"^{base}/splits/bertinetto/train.txt names class '{gone.name}', but .* no folder {gone}\.$"
+        InputError,
+        match=rf"/bertinetto/train.txt names class '{gone.name}', but there is no such folder in {base}",
     ):
         datasets.create("cifar_fs", root=str(tmp_path))
     gone.mkdir()

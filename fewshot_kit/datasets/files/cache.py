@@ -24,10 +24,14 @@ from .roots import find_cache
 FORMAT = 2  # raise it if the meaning of a key changes
 OWN = re.compile(r".*-([0-9a-f]{16})(?:\.safetensors|[a-z0-9_]{8}\.tmp)")  # a finished file, or one being written
 
+LONGEST_NAME = 150  # bytes; disks allow 255 for a file's name
+
 Named = tuple[Tensor, list[str]]  # one entry for each example, and names that only the source knows
 
 
-def cached(name: str, key: dict[str, Any], make: Callable[[], Named]) -> Named:
+def cached(
+    name: str, key: dict[str, Any], make: Callable[[], Named], fits: Callable[[Tensor, list[str]], bool]
+) -> Named:
     """Returns the result of `make`, from the user's cache folder if it was computed before.
 
     Args:
@@ -35,12 +39,17 @@ def cached(name: str, key: dict[str, Any], make: Callable[[], Named]) -> Named:
         key: everything that the result depends on, as JSON values: place, files and sizes of the source, settings.
         make: computes the result, with a tensor of any dtype on the CPU. It is called if nothing is cached, or if the
             cached file is damaged (with a warning).
+        fits: whether a result is what `make` might give, by its shape and names. A checksum says nothing about that.
     """
     said = json.dumps({"format": FORMAT, **key}, sort_keys=True)
-    path = find_cache() / f"{name}-{_digest(said)}.safetensors"
-    if path.exists():
+    short = name.encode("utf-8", "replace")[:LONGEST_NAME].decode("utf-8", "ignore")
+    path = find_cache() / f"{short}-{_digest(said)}.safetensors"
+    if os.path.exists(path):
         try:
-            return _read(path, said)
+            found = _read(path, said)
+            if not fits(*found):
+                raise _Damaged("its content does not fit the source")
+            return found
         except _Damaged as error:
             warnings.warn(f"The cache {path} is damaged ({error}); it is built anew.", stacklevel=2)
     made = make()
@@ -101,7 +110,13 @@ def _read(path: Path, key: str) -> Named:
     names = said.get("names", "")
     if said.get("crc32") != _checksum(tensor, names):
         raise _Damaged("its checksum does not fit")
-    return tensor, json.loads(names)
+    try:
+        listed = json.loads(names)
+    except (ValueError, RecursionError):
+        listed = None
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise _Damaged("it holds no list of names")
+    return tensor, listed
 
 
 def _write(path: Path, tensor: Tensor, names: list[str], key: str) -> None:
@@ -118,5 +133,6 @@ def fingerprint(paths: Sequence[Path | str], folder: Path) -> str:
     start = os.path.join(folder, "")
     for path in paths:
         status = os.stat(path)
-        digest.update(f"{os.fspath(path).removeprefix(start)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        line = f"{os.fspath(path).removeprefix(start)}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogatepass"))  # names of files may be no UTF-8
     return digest.hexdigest()

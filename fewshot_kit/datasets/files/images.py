@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 RESAMPLE = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 ORIENTATION = 0x0112  # the EXIF tag
+LARGEST_FILE = 600_000_000  # bytes; the largest photo that Pillow decodes has less, at 16 bits and uncompressed
+
+
+LARGEST_SIDE = 10_000  # pixels that an image is resized to
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,8 @@ class Transform:
     deviation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.image_size < 1:
-            raise InputError(f"image_size is {self.image_size}; it must be at least 1 pixel.")
+        if not 1 <= self.image_size <= LARGEST_SIDE:
+            raise InputError(f"image_size is {self.image_size}; it must be 1 to {LARGEST_SIDE:,} pixels.")
         if self.channels not in (1, 3):
             raise InputError(f"channels is {self.channels}; it must be 1 (grey) or 3 (colour).")
         if self.resample not in RESAMPLE:
@@ -61,7 +68,10 @@ class Transform:
         if not 0 < self.crop <= 1:
             raise InputError(f"crop is {self.crop}; it must be above 0 and at most 1.")
         for name in ("mean", "deviation"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # a run's config.yaml holds lists
+            values = tuple(getattr(self, name))  # a run's config.yaml holds lists
+            if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+                raise InputError(f"{name} is {list(values)}; it must hold numbers.")
+            object.__setattr__(self, name, values)
         if len(self.mean) != len(self.deviation) or len(self.mean) not in (0, self.channels) or 0 in self.deviation:
             raise InputError(
                 f"mean {self.mean} and deviation {self.deviation} must have a number for each of the "
@@ -81,12 +91,18 @@ class Transform:
         if image.getexif().get(ORIENTATION, 1) != 1:  # exif_transpose would copy an upright image
             image = ImageOps.exif_transpose(image)
         # The image is converted before resizing, because Pillow always resizes 1-bit images by NEAREST.
-        image = _plain(image).convert("L" if self.channels == 1 else "RGB")
+        image, mode = _plain(image), "L" if self.channels == 1 else "RGB"
+        image.load()  # which may change the mode
+        image = image if image.mode == mode else image.convert(mode)  # convert() always copies
         size, margin = (self.image_size, self.image_size), (1 - self.crop) / 2
         how = getattr(Pillow.Resampling, self.resample.upper())
         pixels = np.asarray(ImageOps.fit(image, size, how, bleed=margin))
         pixels = pixels[None] if self.channels == 1 else pixels.transpose(2, 0, 1)
         return 255 - pixels if self.invert else pixels
+
+    def made(self, x: Tensor, count: int) -> bool:
+        """Returns whether a tensor has the form of `count` images that this transform made."""
+        return x.dtype == torch.uint8 and x.shape == (count, *self.shape)
 
     def scaled(self, x: Tensor) -> Tensor:
         """Returns uint8 images `[..., C, H, W]` as a network takes them: floats from 0 to 1, then normalised."""
@@ -108,7 +124,7 @@ def _plain(image: Image) -> Image:
     if image.mode.startswith("I"):
         return Pillow.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         return Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image)
     return image
 
@@ -117,19 +133,51 @@ def decode(source: Path | str | bytes, transform: Transform, name: str) -> np.nd
     """Decodes an image file or its bytes to uint8 `[channels, image_size, image_size]`.
 
     Raises:
-        InputError: the file is missing, no image, corrupt or truncated (named).
+        InputError: as `opened_image` does.
     """
-    import struct
+    enough = 2 * math.ceil(transform.image_size / transform.crop)
+    with opened_image(source, name, enough) as image:
+        return transform(image)
 
+
+@contextlib.contextmanager
+def opened_image(source: Path | str | bytes, name: str, enough: int | None = None) -> Iterator[Image]:
+    """Context that opens an image file, or its bytes. It looks at sizes before it decodes anything, to bound memory.
+
+    Args:
+        name: names the image in messages.
+        enough: pixels of the shorter side that are enough. A JPEG that is beyond Pillow's limit is decoded at a
+            fraction of its size then; other images are refused.
+
+    Raises:
+        InputError: the file is missing, no image, corrupt, truncated or too large (named). Whatever fails within the
+            context is reported so, because Pillow decodes an image only when its pixels are asked for.
+    """
     from PIL import Image as Pillow
 
     try:
+        if not isinstance(source, bytes):
+            status = os.stat(source)
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+                raise ValueError("it is no file")
+            check_size(status.st_size)
         with Pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return transform(image)
+            most = Pillow.MAX_IMAGE_PIXELS or math.inf  # None is a user's own wish
+            if enough is not None and image.width * image.height > most:
+                image.draft(None, (enough, enough))
+            if image.width * image.height > most:
+                raise ValueError(f"{image.width:,} x {image.height:,} pixels are more than {most:,}")
+            yield image
     except FileNotFoundError:
         raise InputError(f"There is no image {name}.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Pillow.DecompressionBombError) as error:
+    except Exception as error:  # decoders of damaged files fail in any way
         raise InputError(f"The image {name} cannot be read ({first_line(error)}); replace or remove it.") from None
+
+
+def check_size(size: int) -> None:
+    """Raises `ValueError` for an image file of more bytes than images have."""
+    if size > LARGEST_FILE:
+        raise ValueError(f"{size:,} bytes are more than the {LARGEST_FILE:,} of the largest image")
 
 
 def load_images(paths: Sequence[Path | str], transform: Transform) -> Tensor:
@@ -154,14 +202,20 @@ def find_images(folder: Path | str) -> tuple[list[str], list[Path]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
-    labels, paths = [], []
+    labels: list[str] = []
+    paths: list[Path] = []
     for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         inside = _images_in(child)
-        labels += [child.name] * len(inside)
+        labels += [class_name(child.name)] * len(inside)
         paths += inside
     if not paths:
         raise InputError(f"The folder {folder} has no images in class folders; put them as {folder}/CLASS/IMAGE.png.")
     return labels, paths
+
+
+def class_name(folder: str) -> str:
+    """Returns a folder's name as text that a run can record: bytes that are no UTF-8 are written out, as `\\xe9`."""
+    return os.fsencode(folder).decode("utf-8", "backslashreplace")
 
 
 def load_image_folder(folder: Path | str, transform: Transform) -> tuple[Tensor, list[str], list[Path]]:

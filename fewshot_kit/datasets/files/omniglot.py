@@ -10,7 +10,6 @@ import re
 import shutil
 import sys
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ... import compat
 from ...errors import InputError, first_line
+from .archives import opened_zip, read_member
 from .cache import Named, cached, fingerprint
 from .decoding import decode_all
 from .images import Transform, decode
@@ -136,12 +136,18 @@ def _from_source(source: Path, part: str, transform: Transform, alphabet: str | 
     def decode_source() -> Named:
         if source.is_dir():
             return _decode_folder(source, drawings, transform), list(drawings)
-        with _opened(source) as archive:
+        with opened_zip(source) as archive:
             inside = _complete(part, source, archive.namelist(), alphabet)
             return _decode_archive(source, archive, inside, transform), list(inside)
 
     key = {"source": str(source.resolve()), "fingerprint": stamp, "alphabet": alphabet, "transform": vars(transform)}
-    return cached(f"omniglot-{alphabet or part}", key, decode_source)
+    count = _expected(part, alphabet)
+    return cached(
+        f"omniglot-{alphabet or part}",
+        key,
+        decode_source,
+        lambda x, names: len(names) == count and transform.made(x, DRAWINGS * count),
+    )
 
 
 def _complete(part: str, source: Path, files: list[str], alphabet: str | None) -> Drawings:
@@ -162,9 +168,13 @@ def _files(drawings: Drawings) -> list[str]:
     return [file for files in drawings.values() for file in files]
 
 
+def _expected(part: str, alphabet: str | None) -> int:
+    return CHARACTERS[part] if alphabet is None else FUTURAMA
+
+
 def _incomplete(part: str, source: Path, drawings: Drawings, alphabet: str | None) -> str:
     """Returns a sentence about what is missing, or "" if nothing is."""
-    expected = CHARACTERS[part] if alphabet is None else FUTURAMA
+    expected = _expected(part, alphabet)
     if len(drawings) != expected:
         gaps = ", ".join(_gaps(drawings)[:3])
         missing = f"; {gaps} is missing" if gaps else ""
@@ -185,13 +195,6 @@ def _gaps(drawings: Drawings) -> list[str]:
     return [character for character in expected if character not in drawings]
 
 
-def _opened(source: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(io.BytesIO(source.read_bytes()))  # forked processes share an open file's position
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{source} is no zip archive ({first_line(error)}); remove it and fetch it again.") from None
-
-
 def _decode_folder(source: Path, drawings: Drawings, transform: Transform) -> Tensor:
     paths = [os.path.join(source, file) for file in _files(drawings)]
     return decode_all(paths, lambda path: decode(path, transform, path), transform.shape, "decoding Omniglot")
@@ -199,12 +202,6 @@ def _decode_folder(source: Path, drawings: Drawings, transform: Transform) -> Te
 
 def _decode_archive(source: Path, archive: zipfile.ZipFile, drawings: Drawings, transform: Transform) -> Tensor:
     def one(file: str) -> np.ndarray:
-        try:
-            drawing = archive.read(file)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise InputError(
-                f"{file} in {source} cannot be read ({first_line(error)}); fetch the archive again."
-            ) from None
-        return decode(drawing, transform, f"{file} in {source}")
+        return decode(read_member(archive, file, source), transform, f"{file} in {source}")
 
     return decode_all(_files(drawings), one, transform.shape, "decoding Omniglot")

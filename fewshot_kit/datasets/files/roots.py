@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ...disk import expanded
+
 
 def find_root(root: str | Path | None = None) -> Path:
     """Returns `root`, else `$FEWSHOT_KIT_DATA`, else the user's data folder. It need not exist."""
@@ -13,7 +15,7 @@ def find_root(root: str | Path | None = None) -> Path:
         from platformdirs import user_data_dir
 
         chosen = user_data_dir("fewshot-kit", appauthor=False)
-    return Path(chosen).expanduser()
+    return expanded(chosen)
 
 
 def find_cache() -> Path:
@@ -23,4 +25,4 @@ def find_cache() -> Path:
         from platformdirs import user_cache_dir
 
         chosen = user_cache_dir("fewshot-kit", appauthor=False)
-    return Path(chosen).expanduser()
+    return expanded(chosen)
