@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..algorithms import Algorithm
 from ..datasets import Transform
-from ..errors import InputError
+from ..errors import InputError, KitError, first_line
 from ..modules.batching import VALUES
 from ..modules.place import device_of, dtype_of, find_device
 from ..runs.checkpoints import describe, rebuild, save_state
@@ -55,6 +55,7 @@ class Learner:
         self.algorithm, self.state, self.classes = algorithm, state, classes
         self.why, self.transform = why, transform
         self._support, self._expected = support, expected
+        self._file: str | Path | None = None  # where it was loaded from
 
     @property
     def expected(self) -> Expected | None:
@@ -81,7 +82,7 @@ class Learner:
         found = []
         for part in [x] if self.algorithm.together else _parts(x, self.transform):
             examples = batch_of(self.algorithm, read_examples(part, self.transform, channels))
-            found.append(self.algorithm.predict(self.state, examples))
+            found.append(self._scores(examples))
         scores = torch.cat(found)
         if len(scores) == 1 and self.algorithm.transductive:
             warnings.warn(
@@ -94,6 +95,20 @@ class Learner:
             bad = int((~scores.reshape(len(scores), -1).isfinite()).any(1).nonzero()[0])
             raise InputError(f"The scores of example {bad} are not finite; check its values, or lower lr.")
         return scores
+
+    def _scores(self, x: Tensor) -> Tensor:
+        try:
+            return self.algorithm.predict(self.state, x)
+        except KitError:
+            raise
+        except Exception as error:
+            if self._file is None:
+                raise
+            # Only the algorithm knows the form of its state, so a file with another one is noticed here.
+            raise InputError(
+                f"The learner of {self._file} fails ({type(error).__name__}: {first_line(error)}); give examples like "
+                "those that it was adapted to, or restore the file from a copy."
+            ) from error
 
     def predict(self, x: Any) -> list[Hashable] | Tensor:
         """Returns the labels of examples `[Q, ...]`, of the kind that `adapt` was given, or the regression outputs."""
@@ -169,9 +184,10 @@ class Learner:
         """
         made, state, meta = rebuild(path, model=model, algorithm=algorithm)
         transform, expected, classes = meta.get("transform"), meta.get("expected"), meta.get("classes")
-        if classes is not None and not (isinstance(classes, list) and all(type(c) in (int, str) for c in classes)):
+        kinds = {type(each) for each in classes} if isinstance(classes, list) else set()
+        if classes is not None and (not kinds or kinds - {int, str}):
             raise InputError(f"{path} is damaged: it has no list of classes; restore it from a copy.")
-        return Learner(
+        learner = Learner(
             made.eval(),
             state,
             classes,
@@ -179,6 +195,8 @@ class Learner:
             transform=from_recorded(Transform, transform, path) if transform else None,
             expected=from_recorded(Expected, expected, path) if expected else None,
         )
+        learner._file = path
+        return learner
 
 
 def batch_of(module: nn.Module, x: Tensor) -> Tensor:

@@ -65,9 +65,12 @@ class Recorder(Hooks):
             write_bytes(self.metrics, b"")
             self.checkpoint(training)
         extra, meta = load_state(state_path(self.run), training.algorithm)
-        training.iteration, training.best, training.best_state = meta["iteration"], meta["best"], extra["best"]
-        fresh = training.optimizer.state_dict()
-        training.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
+        try:
+            _put_back(training, extra, meta)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:  # of a file that somebody altered
+            raise InputError(
+                f"{state_path(self.run)} is damaged: it does not hold where a run stands; restore it from a copy."
+            ) from error
         training.history = self._rewind(training.iteration)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
             self._keep_best(training)
@@ -128,6 +131,28 @@ class Recorder(Hooks):
     def on_exit(self, training: Training) -> None:
         if self.file is not None:
             self.file.close()
+
+
+def _put_back(training: Training, extra: Any, meta: Any) -> None:
+    """Put the training where a checkpoint was. Any error means that the checkpoint has another form."""
+    training.iteration, training.best, training.best_state = meta["iteration"], meta["best"], extra["best"]
+    if not isinstance(training.iteration, int) or not 0 <= training.iteration <= training.iterations:
+        raise ValueError(f"iteration {training.iteration}")
+    if training.best is not None:
+        mean = training.best[training.best.get("measure", "accuracy")]
+        if not isinstance(mean, int | float) or "iteration" not in training.best:
+            raise ValueError("the best validation has no mean")
+        if _shapes(extra["best"]) != _shapes(training.algorithm.state_dict()):
+            raise ValueError("the best state is of another model")
+    fresh = training.optimizer.state_dict()
+    training.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
+    for parameter, moments in training.optimizer.state.items():
+        if {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": ()} != _shapes(moments):
+            raise ValueError("Adam's moments are of another model")
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "shape", None) for name, value in state.items()}
 
 
 class TestPlan(Hooks):
