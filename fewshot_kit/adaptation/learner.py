@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..algorithms import Algorithm
 from ..datasets import Transform
-from ..errors import InputError, first_line
+from ..errors import InputError, KitError, first_line
 from ..modules.batching import VALUES
 from ..modules.place import device_of, dtype_of, find_device
 from ..runs.checkpoints import describe, rebuild, save_state
@@ -55,6 +55,7 @@ class Learner:
         self.algorithm, self.state, self.classes = algorithm, state, classes
         self.why, self.transform = why, transform
         self._support, self._expected = support, expected
+        self._file: str | Path | None = None  # where it was loaded from
 
     @property
     def expected(self) -> Expected | None:
@@ -101,10 +102,17 @@ class Learner:
             x = x.to(own.dtype)  # whole numbers in place of the support set's fractions
         try:
             return self.algorithm.predict(self.state, x)
-        except (InputError, torch.OutOfMemoryError):
+        except (KitError, torch.OutOfMemoryError):
             raise
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            if own is not None and (own.shape[1:], own.dtype) == (x.shape[1:], x.dtype):
+        except Exception as error:
+            if self._file is not None:
+                # Only the algorithm knows the form of its state, so a file with another one is noticed here.
+                raise InputError(
+                    f"The learner of {self._file} fails ({type(error).__name__}: {first_line(error)}); give examples "
+                    "like those that it was adapted to, or restore the file from a copy."
+                ) from error
+            odd = own is None or (own.shape[1:], own.dtype) != (x.shape[1:], x.dtype)
+            if not odd or not isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
                 raise
             like = "" if own is None else f", which had shape {list(own.shape[1:])} ({own.dtype})"
             name = type(self.algorithm.model).__name__
@@ -187,9 +195,10 @@ class Learner:
         """
         made, state, meta = rebuild(path, model=model, algorithm=algorithm)
         transform, expected, classes = meta.get("transform"), meta.get("expected"), meta.get("classes")
-        if classes is not None and not (isinstance(classes, list) and all(type(c) in (int, str) for c in classes)):
+        kinds = {type(each) for each in classes} if isinstance(classes, list) else set()
+        if classes is not None and (not kinds or kinds - {int, str}):
             raise InputError(f"{path} is damaged: it has no list of classes; restore it from a copy.")
-        return Learner(
+        learner = Learner(
             made.eval(),
             state,
             classes,
@@ -197,6 +206,8 @@ class Learner:
             transform=from_recorded(Transform, transform, path) if transform else None,
             expected=from_recorded(Expected, expected, path) if expected else None,
         )
+        learner._file = path
+        return learner
 
 
 def batch_of(module: nn.Module, x: Tensor) -> Tensor:

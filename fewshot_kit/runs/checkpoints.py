@@ -118,7 +118,7 @@ def fill(algorithm: Algorithm, state: dict[str, Any], source: str | Path) -> Non
             list(each[name].shape) if isinstance(each.get(name), Tensor) else name in each for each in (state, own)
         ]
         if shapes[0] != shapes[1]:
-            there, here = ("no such tensor" if shape is False else f"shape {shape}" for shape in shapes)
+            there, here = ("no such tensor" if isinstance(shape, bool) else f"shape {shape}" for shape in shapes)
             raise InputError(
                 f"{source} does not fit {type(algorithm.model).__name__}: '{name}' has {there} in the file and {here} "
                 "in the model; load it into the model that it was saved from."

@@ -65,7 +65,12 @@ class Recorder(Hooks):
             write_bytes(self.metrics, b"")
             self.checkpoint(training)
         extra, meta = load_state(state_path(self.run), training.algorithm)
-        training.restore(extra, meta)
+        try:
+            training.restore(extra, meta)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:  # of a file that somebody altered
+            raise InputError(
+                f"{state_path(self.run)} is damaged: it does not hold where a run stands; restore it from a copy."
+            ) from error
         training.history = self._rewind(training.iteration)
         training.skipped = sum("skipped" in line for line in training.history)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again

@@ -20,5 +20,5 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 def check_schedule(name: str) -> None:
     """Raises `InputError` for a schedule that does not exist."""
-    if name not in SCHEDULES:
+    if not isinstance(name, str) or name not in SCHEDULES:  # what a damaged config holds may have no hash
         raise InputError(f"Unknown schedule '{name}'; it is one of {', '.join(SCHEDULES)}.")

@@ -49,11 +49,22 @@ class Training:
         extra = {"adam": self.optimizer.state_dict()["state"], "best": self.best_state}
         return extra, {"iteration": self.iteration, "best": self.best}
 
-    def restore(self, extra: dict[str, Any], meta: dict[str, Any]) -> None:
-        """Puts the run back to a `snapshot`, but for the algorithm."""
+    def restore(self, extra: Any, meta: Any) -> None:
+        """Puts the run back to a `snapshot`, but for the algorithm. Any error means that it is no such snapshot."""
         self.iteration, self.best, self.best_state = meta["iteration"], meta["best"], extra["best"]
+        if not isinstance(self.iteration, int) or not 0 <= self.iteration <= self.iterations:
+            raise ValueError(f"iteration {self.iteration}")
+        if self.best is not None:
+            mean = self.best[self.best.get("measure", "accuracy")]
+            if not isinstance(mean, int | float) or "iteration" not in self.best:
+                raise ValueError("the best validation has no mean")
+            if _shapes(extra["best"]) != _shapes(self.algorithm.state_dict()):
+                raise ValueError("the best state is of another model")
         fresh = self.optimizer.state_dict()
         self.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
+        for parameter, moments in self.optimizer.state.items():
+            if {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": ()} != _shapes(moments):
+                raise ValueError("Adam's moments are of another model")
 
     @property
     def due(self) -> bool:
@@ -64,6 +75,10 @@ class Training:
     def weights(self) -> str:
         """Which weights count: the `"best"` by validation, or the `"last"` where there is no validation split."""
         return "last" if self.best is None else "best"
+
+
+def _shapes(state: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(value, "shape", None) for name, value in state.items()}
 
 
 @dataclasses.dataclass(frozen=True)

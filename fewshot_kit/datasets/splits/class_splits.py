@@ -28,7 +28,8 @@ def by_fractions(classes: int, fractions: Sequence[float], seed: int, name: str)
     Raises:
         InputError: fewer than four classes; fractions that are not three shares of 1.
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or 0 in (fractions[0], fractions[2]):
+    shares = len(fractions) == 3 and all(isinstance(share, int | float) and 0 <= share <= 1 for share in fractions)
+    if not shares or abs(sum(fractions) - 1) > 1e-6 or 0 in (fractions[0], fractions[2]):
         raise InputError(
             f"The fractions {tuple(fractions)} must be three shares that sum to 1 (train, validation, test); only "
             "validation may be 0."
