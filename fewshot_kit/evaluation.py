@@ -105,6 +105,7 @@ def evaluate(
     device: torch.device | str | None = None,
     progress: bool = False,
     dirichlet: float | None = None,
+    processes: engines.Processes | None = None,
 ) -> Evaluation:
     """Adapt to `episodes` tasks of a split and measure each on its queries.
 
@@ -126,6 +127,8 @@ def evaluate(
         dirichlet: draw the class proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), as
             Veilleux et al. ("Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021) do with 2; by
             default there are `queries` of every class. Classes and support sets are the same either way.
+        processes: share the episodes with these, all of which call this (`engines.Processes.current()`); each gets the
+            figures of all episodes, those of one process.
 
     Raises:
         InputError: a count below 1, more ways than the split has classes or the model outputs, examples that the
@@ -135,6 +138,7 @@ def evaluate(
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     check_algorithm(algorithm, "evaluate")
     check_split(split, "evaluate")
+    processes = processes or engines.Processes()
     split.check(ways, shots, queries)
     _check_dirichlet(split, dirichlet)
     algorithm = _on_device(_with_policy(algorithm, batch_norm), device)
@@ -148,21 +152,17 @@ def evaluate(
     first = some(range(1))
     check_task(algorithm, first.query_x[0], first.query_y[0], ways)
     measure = "mse" if first.query_y.is_floating_point() else "accuracy"
-    losses: list[float] = []
-    measured: list[float] = []
-    odd: list[float] = []
-    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress, split.name) as bar:
+    table = torch.zeros(3, episodes, dtype=torch.float64, device=place)  # losses, what is measured, what diverged
+    with kept_modes(algorithm), torch.no_grad(), _counted(episodes, progress and processes.leads, split.name) as bar:
         algorithm.eval()
         choice = _chosen(algorithm, engine, first)
-        for start in range(0, episodes, BATCH):
+        for start in range(BATCH * processes.rank, episodes, BATCH * processes.size):
             batch = some(range(start, min(start + BATCH, episodes)))
             with default_draws(seed, "evaluation draws", start, device_of(algorithm)), of_ways(ways):
                 scores = choice.predict(algorithm, batch)
-            found = _measure(algorithm, scores, batch.query_y, ways).tolist()  # one transfer from the device
-            losses += found[0]
-            measured += found[1]
-            odd += found[2]
-            bar.update(len(scores))
+            table[:, start : start + BATCH] = _measure(algorithm, scores, batch.query_y, ways)
+            bar.update(min(len(scores) * processes.size, episodes - bar.n))
+    losses, measured, odd = processes.filled(table).tolist()
     return Evaluation(
         measure=measure,
         mean=mean_of(measured),

@@ -231,7 +231,7 @@ def _key(head: FeatureHead) -> dict[str, Any]:
 
 def _key_of(split: Split, turns: int) -> dict[str, Any]:
     transform = dataclasses.asdict(split.transform) if split.transform else None
-    return {"images": hashlib.sha256(_bytes(split.x)).hexdigest(), "transform": transform, "turns": turns}
+    return {"images": hashlib.sha256(_bytes(split.x[:])).hexdigest(), "transform": transform, "turns": turns}
 
 
 def _bytes(tensor: Tensor) -> Any:

@@ -13,6 +13,7 @@ from .. import algorithms, datasets, models
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..datasets.splits.contract import TaskSplit
+from ..engines import Processes
 from ..errors import InputError
 from ..evaluation import Evaluation
 from ..evaluation import evaluate as evaluate_on
@@ -21,25 +22,36 @@ from ..experiments.running import create, made_to_fit
 from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged
 from ..options import check_options
 from ..runs.checkpoints import load, read_config, record_results
+from ..training.hooks import Hooks
 from ..training.profiling import Profiler
 from ..training.recorder import TestPlan
+from . import launch
 from .adapt_command import depends_on_the_batch
 from .flags import given
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Meta-trains, tests on unseen classes, and prints where the files are."""
+    """Meta-trains, tests on unseen classes, and prints where the files are. Several processes share the work."""
+    with launch.process_group() as processes:
+        return _train(arguments, processes)
+
+
+def _train(arguments: argparse.Namespace, processes: Processes) -> int:
     asked = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
     config = TrainConfig(**from_recipe(asked))
     folder = config.folder()
-    if arguments.resume:
+    again = processes.agreed(lambda: arguments.resume or (launch.restarts() > 0 and experiment.begun(folder)))
+    if again:
         config = TrainConfig(**merged(from_run(folder), asked))
-    watching = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
+    config.device = launch.own_device(config.device)
+    watching: list[Hooks] = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
     data, algorithm, training = experiment.train(
-        config, resume=arguments.resume, progress=not arguments.json, hooks=watching
+        config, resume=again, progress=not arguments.json, hooks=watching if processes.leads else []
     )
-    tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
-    took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
+    tested = _both_policies(algorithm, data.test, config, processes, progress=not arguments.json)
+    if not processes.leads:
+        return 0
+    took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": again}
     took |= {"skipped": training.skipped} if training.skipped else {}
     record_results(folder, {"test": [one.to_dict() for one in tested], **took})
     curve = folder / "curve.png" if training.iterations else None
@@ -60,7 +72,9 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _both_policies(algorithm: Algorithm, split: TaskSplit, config: TrainConfig, progress: bool) -> list[Evaluation]:
+def _both_policies(
+    algorithm: Algorithm, split: TaskSplit, config: TrainConfig, processes: Processes, progress: bool
+) -> list[Evaluation]:
     """Evaluates with the run's own batch-norm policy, and with the inductive one if that makes a difference."""
     policies = [None, "support"] if depends_on_the_batch(algorithm) else [None]
     return [
@@ -75,6 +89,7 @@ def _both_policies(algorithm: Algorithm, split: TaskSplit, config: TrainConfig, 
             batch_norm=policy,
             device=config.device,
             progress=progress,
+            processes=processes,
         )
         for policy in policies
     ]
@@ -85,7 +100,12 @@ def _brief(tested: Evaluation) -> dict[str, Any]:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Evaluates a run on a split of its own data set, or of another one."""
+    """Evaluates a run on a split of its own data set, or of another one. Several processes share the tasks."""
+    with launch.process_group() as processes:
+        return _evaluate(arguments, processes)
+
+
+def _evaluate(arguments: argparse.Namespace, processes: Processes) -> int:
     wanted = given(arguments)
     algorithm = load(arguments.folder)
     _replace_options(algorithm, wanted.pop("algorithm_options", {}))
@@ -104,13 +124,15 @@ def evaluate(arguments: argparse.Namespace) -> int:
         shots=config.shots,
         queries=wanted.get("queries", config.test_queries),
         seed=config.seed,
-        device=config.device,
+        device=launch.own_device(config.device),
+        processes=processes,
         episodes=arguments.episodes,
         batch_norm=arguments.batch_norm,
         progress=not arguments.json,
         dirichlet=arguments.dirichlet,
     )
-    print(json.dumps(_brief(tested)) if arguments.json else tested)
+    if processes.leads:
+        print(json.dumps(_brief(tested)) if arguments.json else tested)
     return 0
 
 

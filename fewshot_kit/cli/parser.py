@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import InputError, KitError, closest
-from . import adapt_command, commands
+from ..ranges import check_counts
+from . import adapt_command, commands, launch
 from .flags import add_flags, number, one_by_one, whole
 from .plugins import add_plugin_flag, load_plugins
 
@@ -54,6 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
     train.add_argument(
         "--profile", action="store_true", help="write a trace and the ten heaviest operators into the run folder"
+    )
+    train.add_argument(
+        "--processes",
+        type=whole,
+        default=1,
+        metavar="N",
+        help="share the work among N processes of this machine; on several machines use torchrun (docs/scaling.md)",
     )
     add_flags(train)
 
@@ -149,6 +157,10 @@ def _run(argv: Sequence[str]) -> int:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         stack.enter_context(_plain_warnings())
+        processes = getattr(arguments, "processes", 1)
+        check_counts(processes=processes)
+        if processes > 1 and not launch.launched():
+            return launch.start(arguments.processes, argv)
         load_plugins(arguments.plugin)
         return int(arguments.run_command(arguments))
 

@@ -63,15 +63,25 @@ def _fit(strokes: Tensor, used: Tensor) -> Tensor:
     return (strokes - ((low + high) / 2)[:, None, None]) / extent[:, None, None] + 0.5
 
 
-def perform(programs: Tensor, drawings: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def styles_of(drawings: int, generator: torch.Generator) -> Tensor:
+    """Draws the drawers' styles `[5, 1, drawings]`: slant, turn, narrowness, size and pen."""
+    return _bell((5, 1, drawings), generator)
+
+
+def perform(
+    programs: Tensor, drawings: int, generator: torch.Generator, styles: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Lets every drawer draw every program once.
+
+    Args:
+        styles: the drawers' styles; by default they are drawn first.
 
     Returns:
         Control points `[classes, drawings, STROKES, CONTROLS, 2]`, and the pens' radii `[classes, drawings]`, both
         as fractions of the image's side.
     """
     classes = len(programs)
-    slant, turn, narrow, size, pen = _bell((5, 1, drawings), generator)  # each drawer's style
+    slant, turn, narrow, size, pen = styles_of(drawings, generator) if styles is None else styles
     own = _bell((5, classes, drawings), generator)  # each drawing's deviations
     slant = 0.18 * slant + 0.08 * own[0]
     turn = 0.10 * turn + 0.08 * own[1]

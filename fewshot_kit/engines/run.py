@@ -10,7 +10,7 @@ from ..episodes import Episode
 from .choice import Choice
 from .misfits import check_given
 from .remembered import remembered
-from .results import trainable
+from .results import Result, trainable
 from .selection import choose
 
 
@@ -49,13 +49,18 @@ def meta_backward(
     else:
         choice = choose(algorithm, episodes, engine, chunk, workers)
     result = choice.run(algorithm, episodes)
+    add_mean(algorithm, result, len(result.losses))
+    return result.losses, result.scores
+
+
+def add_mean(algorithm: Algorithm, result: Result, count: int) -> None:
+    """Adds the mean gradient of `count` episodes to every `.grad`, and moves the buffers."""
     for parameter, total in zip(trainable(algorithm), result.gradients, strict=True):
         if total is not None:
             # The gradient needs the parameter's memory layout, and the loop's copies are channels-last. A fused
             # optimiser on a CPU reads both in memory order, and would pair weights with the wrong gradients.
-            mean = torch.empty_like(parameter).copy_(total / len(result.losses))
+            mean = torch.empty_like(parameter).copy_(total / count)
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
     for name, total in result.moves.items():
         buffer = algorithm.get_buffer(name).detach()
-        buffer.add_(total / len(result.losses) if buffer.is_floating_point() else total)
-    return result.losses, result.scores
+        buffer.add_(total / count if buffer.is_floating_point() else total)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,6 +17,17 @@ from .results import Result, combined
 
 Share = TypeVar("Share")
 Part = TypeVar("Part")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs operators on one thread inside, because the number of threads may change the last bits of their results."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def together(

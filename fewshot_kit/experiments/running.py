@@ -15,6 +15,7 @@ from .. import algorithms, datasets, models
 from ..algorithms import Algorithm
 from ..datasets import Data
 from ..datasets.splits.contract import LabelledSplit, TaskSplit
+from ..engines import Processes
 from ..options import check_options, options_of
 from ..runs.checkpoints import state_path
 from ..runs.config import read_config
@@ -76,16 +77,17 @@ def train(
     Returns:
         The data set, the trained algorithm, and what `meta_train` gave.
     """
+    processes = Processes.current()
     folder = config.folder()
-    going_on = resume and state_path(folder).exists()
+    going_on = processes.agreed(lambda: resume and state_path(folder).exists())
     data, algorithm = make(config, going_on)
     data.test.check(config.test_ways or config.ways, config.shots, config.test_queries)
     first = earlier(config)
     init = str(first.folder()) if first else config.init or None
-    if first and not going_on and not finished(first.folder()):
-        if progress:
+    if first and not going_on and not processes.agreed(lambda: finished(first.folder())):
+        if progress and processes.leads:
             print(f"{config.algorithm} starts from {config.init}, trained first in {init}", file=sys.stderr)
-        train(first, resume=begun(first.folder()), progress=progress)
+        train(first, resume=processes.agreed(lambda: begun(first.folder())), progress=progress)
     settings = dataclasses.replace(config.training(), init=init)
     training = train_by(
         settings, algorithm, data, run=folder, resume=resume, device=config.device, progress=progress, hooks=hooks

@@ -63,6 +63,7 @@ class TrainConfig:
     )
     compile: bool = _setting(USUAL.compile, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
     unfold: bool = _setting(USUAL.unfold, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
+    exact: bool = _setting(USUAL.exact, "one task at a time, summed in order: the same bits for any --processes")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")
     run: str = _setting("", "run folder (default: runs/DATASET-ALGORITHM-MODEL-WAYSwSHOTSs)")
     dataset_options: dict[str, Any] = _setting({}, "options of the data set, as image_size=28 rotations=none")
@@ -75,15 +76,14 @@ class TrainConfig:
         check_counts(test_episodes=self.test_episodes, test_queries=self.test_queries, **ways)
         self.training()
 
-    def told(self) -> dict[str, Any]:
-        """All settings, for a hash. One that came later is left out where it is as usual, so that old hashes hold."""
-        later = {"on_nan": USUAL.on_nan}
-        return {name: value for name, value in dataclasses.asdict(self).items() if later.get(name, ...) != value}
-
     def folder(self) -> Path:
         """The run folder."""
         name = f"{self.dataset}-{self.algorithm}-{self.model.replace('/', '-')}-{self.ways}w{self.shots}s"
         return Path(self.run or f"runs/{name}")
+
+    def told(self) -> dict[str, Any]:
+        """What a hash of a run is made of: all settings but those that came later and are as usual."""
+        return {name: value for name, value in vars(self).items() if name not in LATER or value != FIELDS[name].default}
 
     def training(self) -> TrainingSettings:
         """What decides the training itself. `InputError` for a setting that cannot be used."""
@@ -91,6 +91,7 @@ class TrainConfig:
         return TrainingSettings(**shared, **{name: getattr(self, own) for name, own in TESTED.items()})
 
 
+LATER = ("exact", "on_nan")  # hashes of runs that were made before these settings came stay as they are
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
 TESTED = {"validation_ways": "test_ways", "validation_queries": "test_queries"}  # what the trainer calls them
 MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`

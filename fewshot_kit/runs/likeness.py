@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..datasets.splits.store import Store
+
 MOST = 500  # images that are measured, spread over all
 CHUNK = 50  # images that are measured at a time, to bound memory
 # Most standard deviations from the training images' mean. Held-back drawings and photos lie up to 1.6 away in support
@@ -34,7 +36,7 @@ class Statistics:
     detail: float  # mean difference of horizontal neighbours
 
 
-def measured(images: Tensor) -> Statistics:
+def measured(images: Tensor | Store) -> Statistics:
     """Returns the statistics of at most `MOST` of the uint8 images `[N, C, H, W]`."""
     rows = []
     for part in images[:: -(-len(images) // MOST)].split(CHUNK):

@@ -45,6 +45,11 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
     Raises:
         InputError: the file cannot be written (`write_bytes`).
     """
+    write_bytes(path, packed(tensors, meta))
+
+
+def packed(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+    """Returns the content of the file that `write` writes."""
     import safetensors.torch
 
     # safetensors refuses tied tensors, which share their memory, so each tensor is copied.
@@ -52,7 +57,7 @@ def write(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) ->
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     header = {"version": FORMAT_VERSION, "sha256": _checksum(copies, meta), "meta": meta}
-    write_bytes(path, safetensors.torch.save(copies, {_KEY: json.dumps(header)}))
+    return safetensors.torch.save(copies, {_KEY: json.dumps(header)})
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -61,9 +66,6 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: the file is missing, truncated, altered, not of this kit, or from a newer version of it.
     """
-    import safetensors
-    import safetensors.torch
-
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -71,6 +73,14 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError(f"There is no file {path}; check the path, or train and save first.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give the path of a saved file.") from error
+    return unpacked(data, path)
+
+
+def unpacked(data: bytes, path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns what `packed` made bytes of. The error of damaged ones names `path`."""
+    import safetensors
+    import safetensors.torch
+
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

@@ -14,6 +14,7 @@ import torch
 from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..datasets.splits.contract import DataSet, TaskSplit
+from ..engines.workers import one_thread
 from ..evaluation import evaluate
 from ..modules.modes import kept_modes
 from .hooks import Hooks, ProgressBar
@@ -52,6 +53,7 @@ def meta_train(
     workers: int | None = USUAL.workers,
     compile: bool = USUAL.compile,
     unfold: bool = USUAL.unfold,
+    exact: bool = USUAL.exact,
     device: torch.device | str | None = None,
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
@@ -65,6 +67,10 @@ def meta_train(
     Iteration i draws its episodes and dropout masks from `seed` and i alone, so a run that was stopped and resumed
     gives bit for bit what an uninterrupted one gives on the same machine. Afterwards the algorithm holds the weights
     of its best validation, or the last ones where the data set has no validation split.
+
+    Inside an initialised process group of `torch.distributed` every process calls this with the same arguments. Each
+    runs a slice of every meta-batch and of every validation, and all end with the same weights. The first one's
+    weights are taken at the start, and it alone writes the run folder and shows the bar; hooks run on all.
 
     With a run folder, Ctrl-C or SIGTERM finishes the iteration at hand, writes a checkpoint and raises
     `KeyboardInterrupt`; a second Ctrl-C stops at once.
@@ -98,6 +104,8 @@ def meta_train(
             give the same gradients up to rounding: for the same bits in two runs, name one.
         chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
         compile, unfold: compile the meta-gradient of `"vmap"`; run its convolutions as products of matrices.
+        exact: run one episode at a time by the engine `"loop"`, on one thread, and add the gradients in the order of
+            the episodes: the same bits for any number of processes.
         device: where to train; the algorithm is moved there. By default where it is.
         progress, hooks: show a bar, where stderr is a terminal; what else watches the run.
 
@@ -110,7 +118,7 @@ def meta_train(
         ways=ways, shots=shots, queries=queries, iterations=iterations, meta_batch=meta_batch, meta_lr=meta_lr,
         schedule=schedule, seed=seed, validate_every=validate_every, validation_episodes=validation_episodes,
         validation_queries=validation_queries, validation_ways=validation_ways, engine=engine, chunk=chunk,
-        workers=workers, compile=compile, unfold=unfold, augmentation=augmentation, init=init,
+        workers=workers, compile=compile, unfold=unfold, exact=exact, augmentation=augmentation, init=init,
         test_options=dict(test_options or {}), on_nan=on_nan,
     )  # fmt: skip
     return train_by(settings, algorithm, data, run=run, resume=resume, device=device, progress=progress, hooks=hooks)
@@ -129,10 +137,11 @@ def train_by(
 ) -> TrainingResult:
     """As `meta_train`, by settings that are one object already."""
     training, recorder = prepare(algorithm, data, settings, run, resume, device)
-    watching: list[Hooks] = [ProgressBar()] if progress and settings.iterations else []
+    leads = training.processes.leads
+    watching: list[Hooks] = [ProgressBar()] if progress and settings.iterations and leads else []
     watching += [recorder] if recorder is not None else []
     started = time.perf_counter()
-    _loop(training, [*watching, *hooks], recorder)
+    _loop(training, [*watching, *hooks], run, recorder)
     with_options(algorithm, **settings.test_options)
     return TrainingResult(
         iterations=training.iteration,
@@ -146,12 +155,15 @@ def train_by(
     )
 
 
-def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> None:
+def _loop(training: Training, hooks: list[Hooks], run: str | Path | None, recorder: Recorder | None) -> None:
     algorithm, validation = training.algorithm, training.data.validation
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_modes(algorithm))
         stack.callback(training.optimizer.zero_grad)
-        stops = stack.enter_context(stop_requests()) if recorder is not None else []
+        if run is not None:
+            training.stops = stack.enter_context(stop_requests(say=training.processes.leads))
+        if training.settings.exact:
+            stack.enter_context(one_thread())
         algorithm.train()
         for hook in hooks:
             stack.callback(hook.on_exit, training)
@@ -163,12 +175,13 @@ def _loop(training: Training, hooks: list[Hooks], recorder: Recorder | None) -> 
                 _validate(training, validation, hooks)
             for hook in hooks:
                 hook.on_iteration(training)
-            if stops and recorder is not None:
+            if training.stopping or (training.stops and training.processes.size == 1):
                 read_figures(training)
-                recorder.checkpoint(training)
+                if recorder is not None:
+                    recorder.checkpoint(training)
                 raise KeyboardInterrupt(
                     f"Stopped after iteration {training.iteration} of {training.iterations}; "
-                    f"go on with {recorder.run} by --resume."
+                    f"go on with {run} by --resume."
                 )
         if training.best_state is not None:
             algorithm.load_state_dict(training.best_state)
@@ -188,6 +201,7 @@ def _validate(training: Training, split: TaskSplit, hooks: list[Hooks]) -> None:
         episodes=settings.validation_episodes,
         seed=settings.seed,
         engine=training.choice.for_evaluation(tested),
+        processes=training.processes,
     )
     figures = {found.measure: found.mean, "interval": found.interval, "loss": found.loss}
     said = figures | ({"not_finite": found.not_finite} if found.not_finite else {})

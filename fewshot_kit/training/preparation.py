@@ -24,6 +24,7 @@ from .initial import start_from
 from .meta_update import draw_meta_batch
 from .recorder import Recorder
 from .settings import TrainingSettings
+from .sharing import common_choice, synchronise
 from .state import Training
 
 
@@ -42,23 +43,26 @@ def prepare(
     """
     check_algorithm(algorithm, "meta_train")
     check_data_set(data, "meta_train")
+    processes = engines.Processes.current()
     before = _before(run) if resume else None
-    first = _first_meta_batch(algorithm, data, settings, device)
+    first = _first_meta_batch(algorithm, data, settings, device, processes)
     parameters = _trained(algorithm, settings)
     with kept_modes(algorithm):
-        if before is None or not state_path(run or "").exists():  # new, or killed before its first checkpoint
+        if before is None or not processes.agreed(state_path(run or "").exists):  # or killed at its start
             if settings.init is not None:
                 start_from(algorithm, settings.init)
             algorithm.eval().begin(data.train, settings.iterations)
         algorithm.train()
-        choice = _choice(algorithm, first, settings.run_as(before) if before else settings)
+        choice = _choice(processes, algorithm, first, settings.run_as(before) if before else settings)
     settings = dataclasses.replace(settings, **choice.settings())
     optimizer = torch.optim.Adam([{"params": parameters}], lr=settings.meta_lr, fused=True)  # a group may be empty
-    training = Training(algorithm, data, optimizer, settings, choice)
-    if run is None:
-        return training, None
-    recorder = Recorder(run, describe(algorithm, data, settings.recorded()))
-    (recorder.resume if resume else recorder.begin)(training)
+    training = Training(algorithm, data, optimizer, settings, choice, processes=processes)
+    recorder = None
+    if run is not None and processes.leads:
+        recorder = Recorder(run, describe(algorithm, data, settings.recorded()))
+    start = None if recorder is None else recorder.resume if resume else recorder.begin
+    processes.agreed(lambda: start and start(training))
+    synchronise(training)
     if before and not before.iterations and settings.iterations:  # what was to stay as it is is trained after all
         algorithm.begin(data.train, settings.iterations)
     return training, recorder
@@ -71,16 +75,22 @@ def _before(run: str | Path | None) -> TrainingSettings:
 
 
 def _first_meta_batch(
-    algorithm: Algorithm, data: DataSet, settings: TrainingSettings, device: torch.device | str | None
+    algorithm: Algorithm,
+    data: DataSet,
+    settings: TrainingSettings,
+    device: torch.device | str | None,
+    processes: engines.Processes,
 ) -> Episode:
-    """What the run's first meta-update learns from, once options, data, device and model fit together."""
+    """This process's part of the run's first meta-batch, or an episode, once all fits together."""
     with_options(copy.copy(algorithm), **settings.test_options)  # said before any work
     data.train.check(settings.ways, settings.shots, settings.queries)
     if data.validation is not None and settings.iterations:
         data.validation.check(settings.tested_ways, settings.shots, settings.validation_queries)
     if device is not None:
         algorithm.to(find_device(device))
-    first = draw_meta_batch(algorithm, data.train, settings, 1)
+    part = processes.part(settings.meta_batch)
+    part = part if part.start < part.stop else slice(0, 1)
+    first = draw_meta_batch(algorithm, data.train, settings, 1, part)
     check_task(algorithm, first.query_x[0], first.query_y[0], settings.ways)
     return first
 
@@ -95,7 +105,9 @@ def _trained(algorithm: Algorithm, settings: TrainingSettings) -> list[nn.Parame
     return parameters
 
 
-def _choice(algorithm: Algorithm, first: Episode, settings: TrainingSettings) -> engines.Choice:
+def _choice(
+    processes: engines.Processes, algorithm: Algorithm, first: Episode, settings: TrainingSettings
+) -> engines.Choice:
     if settings.engine == "auto" and not settings.iterations:  # nothing is worth measuring
         return engines.usual(algorithm, first)
-    return engines.choose(algorithm, first, **settings.running)
+    return common_choice(processes, algorithm, first, settings)

@@ -65,11 +65,8 @@ class Recorder(Hooks):
             write_bytes(self.metrics, b"")
             self.checkpoint(training)
         extra, meta = load_state(state_path(self.run), training.algorithm)
-        training.iteration, training.best, training.best_state = meta["iteration"], meta["best"], extra["best"]
-        fresh = training.optimizer.state_dict()
-        training.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
+        training.restore(extra, meta)
         training.history = self._rewind(training.iteration)
-        training.skipped = sum("skipped" in line for line in training.history)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
             self._keep_best(training)
         if training.iterations > before.iterations or training.settings.on_nan != before.on_nan:
@@ -95,9 +92,7 @@ class Recorder(Hooks):
         """Write `checkpoints/last.safetensors`: all that the iterations to come depend on."""
         if self.file is not None:
             os.fsync(self.file.fileno())
-        extra = {"adam": training.optimizer.state_dict()["state"], "best": training.best_state}
-        meta = {"iteration": training.iteration, "best": training.best}
-        save_state(state_path(self.run), training.algorithm, extra, meta)
+        save_state(state_path(self.run), training.algorithm, *training.snapshot())
 
     def on_start(self, training: Training) -> None:
         self.file = open(self.metrics, "ab", buffering=0)  # noqa: SIM115  closed by on_exit

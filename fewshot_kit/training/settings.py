@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.selection import check_running
+from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ..seeds import check_seed
 from .augmentation import check_augmentation
 from .finite import check_on_nan
 from .schedules import check_schedule
 
-# Runs of earlier versions lack these, and they are as usual.
-LATER = ("augmentation", "init", "validation_ways", "test_options", "on_nan")
+# Runs of earlier versions lack these, and had the usual values.
+LATER = ("augmentation", "init", "validation_ways", "test_options", "exact", "on_nan")
 RUNNING = ("engine", "chunk", "workers", "compile", "unfold")
 
 
@@ -48,6 +49,7 @@ class TrainingSettings:
     augmentation: str = "none"
     init: str | Path | None = None
     validation_ways: int | None = None  # None: as in training
+    exact: bool = False
     test_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     on_nan: str = "stop"
 
@@ -61,7 +63,14 @@ class TrainingSettings:
         check_schedule(self.schedule)
         check_augmentation(self.augmentation)
         check_on_nan(self.on_nan)
-        check_running(self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch)
+        if self.exact and (self.engine not in ("auto", "loop") or self.workers not in (None, 1)):
+            raise InputError(
+                f"exact runs one episode at a time by the engine 'loop'; leave engine='{self.engine}' and "
+                f"workers={self.workers} out."
+            )
+        check_running(
+            "loop" if self.exact else self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch
+        )
 
     @property
     def tested_ways(self) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """The signals received, SIGINT or SIGTERM; each asks for a stop after the iteration at hand."""
+def stop_requests(say: bool = True) -> Iterator[list[int]]:
+    """The signals received, SIGINT or SIGTERM; each asks for a stop after the iteration at hand, and says so."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may install handlers
         yield received
@@ -22,7 +22,8 @@ def stop_requests() -> Iterator[list[int]]:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
         received.append(number)
-        os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")  # print() is unsafe in a handler
+        if say:  # print() is unsafe in a handler
+            os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")
 
     # A signal that is ignored (nohup) stays so; a handler from outside Python (None) could not be put back.
     asked = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]

@@ -28,6 +28,9 @@ class Training:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
     unread: list[Measured] = dataclasses.field(default_factory=list)  # on the device yet
     skipped: int = 0  # meta-updates that were left out, as far as `history` goes: a loss or gradient was not finite
+    processes: engines.Processes = engines.Processes()  # that share each meta-batch
+    stops: list[int] = dataclasses.field(default_factory=list)  # signals that ask this process to stop
+    stopping: bool = False  # whether some process was asked to stop
     best: dict[str, Any] | None = None  # the best validation so far: iteration, measure, its mean, interval and loss
     best_state: dict[str, Any] | None = None  # the algorithm's state then
 
@@ -40,6 +43,19 @@ class Training:
     def meta_batch(self) -> int:
         """Episodes per meta-update."""
         return self.settings.meta_batch
+
+    def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """All that the iterations to come depend on beside the algorithm: tensors, and plain values."""
+        extra = {"adam": self.optimizer.state_dict()["state"], "best": self.best_state}
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        return extra, {"iteration": self.iteration, "best": self.best, **skipped}
+
+    def restore(self, extra: dict[str, Any], meta: dict[str, Any]) -> None:
+        """Puts the run back to a `snapshot`, but for the algorithm."""
+        self.iteration, self.best, self.best_state = meta["iteration"], meta["best"], extra["best"]
+        self.skipped = meta.get("skipped", 0)
+        fresh = self.optimizer.state_dict()
+        self.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
 
     @property
     def due(self) -> bool:

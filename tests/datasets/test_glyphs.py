@@ -106,3 +106,46 @@ def test_ink_lies_where_the_pen_went() -> None:
 def test_bad_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         datasets.create("glyphs", **options)
+
+
+class TestOnTheFly:
+    """Characters that are drawn when an episode asks for them."""
+
+    @staticmethod
+    def made(**options):
+        return datasets.create("glyphs", classes=20, drawings=5, image_size=14, on_the_fly=True, **options)
+
+    def test_an_image_is_the_same_however_it_is_asked_for(self):
+        split = self.made().train
+        whole = split.x[:]
+        assert whole.shape == split.x.shape
+        assert whole.dtype == torch.uint8
+        rows = torch.tensor([7, 7, 0, 31, len(split) - 1])
+        assert torch.equal(split.x.index_select(0, rows), whole[rows])
+        assert torch.equal(split.x[9], whole[9])
+        assert torch.equal(split.x[3:8], whole[3:8])
+        assert split.x.index_select(0, rows[:0]).shape == (0, 1, 14, 14)
+
+    def test_episodes_are_those_of_a_split_that_holds_the_images(self):
+        split = self.made(rotations="classes").train
+        held = Split(split.x[:], split.y, split._stored_classes, rotations="classes", transform=split.transform)
+        found, expected = (
+            each.episodes(5, 1, 3, meta_batch=4, generator=torch.Generator().manual_seed(2)) for each in (split, held)
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one, other)
+
+    def test_characters_differ_between_classes_splits_and_seeds_and_drawings_are_alike(self):
+        data, other = self.made(), self.made(seed=1)
+        images = torch.cat([split.x[:] for split in (data.train, data.validation, data.test, other.train)]).float()
+        assert len(images.flatten(1).unique(dim=0)) == len(images)
+        own = data.train.x[:].float().view(-1, 5, 196)
+        centres = own.mean(1)
+        nearest = torch.cdist(own.flatten(0, 1), centres).argmin(-1)
+        assert (nearest == torch.arange(len(own)).repeat_interleave(5)).double().mean() > 0.9
+
+    def test_a_million_characters_take_no_time(self):
+        data = datasets.create("glyphs", classes=10**6, drawings=4, on_the_fly=True)
+        drawn = data.train.episodes(5, 1, 2, meta_batch=2, generator=torch.Generator().manual_seed(0))
+        assert drawn.query_x.shape == (2, 10, 1, 28, 28)
+        assert len(data.train.classes) == 640_000

@@ -233,7 +233,7 @@ class TestBatchNormPolicies:
         assert torch.equal(state["buffers"]["1.running_mean"], model[1].running_mean)
 
 
-@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # it is, and there are such networks still
+@pytest.mark.filterwarnings("ignore:.*jit.script.* is deprecated")  # it is, and there are such networks still
 def test_a_scripted_network_keeps_its_mode():
     """A scripted module has no attribute of Python for it."""
     model = torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)))

@@ -88,9 +88,9 @@ def test_training_alone_is_augmented(data_root):
     settings = TrainingSettings(ways=3, shots=1, queries=2, meta_batch=2)
     strokes_too = dataclasses.replace(settings, augmentation="strokes")
     protonet = algorithms.create("protonet", model=models.create("conv4", hidden=4, seed=0))
-    plain = draw_meta_batch(protonet, data.train, settings, 3)
-    changed = draw_meta_batch(protonet, data.train, strokes_too, 3)
-    again = draw_meta_batch(protonet, data.train, strokes_too, 3)
+    plain = draw_meta_batch(protonet, data.train, settings, 3, slice(0, settings.meta_batch))
+    changed = draw_meta_batch(protonet, data.train, strokes_too, 3, slice(0, settings.meta_batch))
+    again = draw_meta_batch(protonet, data.train, strokes_too, 3, slice(0, settings.meta_batch))
     assert torch.equal(changed.query_x, again.query_x) and not torch.allclose(changed.query_x, plain.query_x)
 
     seen = []
@@ -120,3 +120,15 @@ def test_images_of_several_channels_and_any_shape():
     settings = {"ways": 2, "shots": 1, "queries": 2, "iterations": 1, "meta_batch": 1, "progress": False}
     for augmentation in ("strokes", "photos"):
         meta_train(algorithm, Data("d", split, None, split, {}), **settings, augmentation=augmentation)
+
+
+@pytest.mark.parametrize("kind", ["strokes", "photos"])
+def test_a_part_of_a_meta_batch_is_changed_as_in_the_whole(kind):
+    """So that a process that has some of the episodes sees the images that one process alone would see."""
+    support, query = torch.rand(5, 3, 1, 14, 14), torch.rand(5, 4, 1, 14, 14)
+    y = torch.zeros(5, 3)
+    whole = augmented(Episode(support, y, query, y), kind, generator())
+    for part in (slice(0, 2), slice(2, 5), slice(4, 4)):
+        some = augmented(Episode(*(each[part] for each in (support, y, query, y))), kind, generator(), part, 5)
+        assert torch.equal(some.support_x, whole.support_x[part])
+        assert torch.equal(some.query_x, whole.query_x[part])

@@ -92,7 +92,7 @@ class LearnsClasses(FeatureHead):
                 f"create it with classes={there}."
             )
         x, y = labelled.labelled(meta_batch * self.batch, generator, device)
-        x, y = x.unflatten(0, (meta_batch, self.batch)), y.unflatten(0, (meta_batch, self.batch))
+        x, y = (each.unflatten(0, (-1, self.batch)) for each in (x, y))  # as many batches as this process gathers
         return Episode(x[:, :0], y[:, :0], x, y)
 
     def loss(self, episode: Episode) -> tuple[Tensor, Tensor]:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, first_line
+from .store import Store
 
 
-def check_arrays(x: Tensor, y: Tensor, classes: int, name: str) -> None:
+def check_arrays(x: Tensor | Store, y: Tensor, classes: int, name: str) -> None:
     """Raise `InputError` where examples `[N, ...]` and class indices `[N]` do not fit, or values are not finite."""
     for what, given in (("examples", x), ("labels", y)):
-        if not isinstance(given, Tensor):
+        if not isinstance(given, Tensor) and not (given is x and hasattr(x, "index_select")):
             raise InputError(
                 f"The {what} of {name} are a {type(given).__name__}; give a tensor, or use Split.from_arrays."
             )
@@ -24,7 +25,7 @@ def check_arrays(x: Tensor, y: Tensor, classes: int, name: str) -> None:
         raise InputError(f"{name} has no examples.")
     if y.dtype != torch.int64 or y.dim() != 1 or int(y.min()) < 0 or int(y.max()) >= classes:
         raise InputError(f"The labels of {name} must be int64 class indices [N] from 0 to {classes - 1}.")
-    if x.is_floating_point():
+    if isinstance(x, Tensor) and x.is_floating_point():
         bad = (~torch.isfinite(x.flatten(1) if x.dim() > 1 else x[:, None])).any(1).nonzero().flatten().tolist()
         if bad:
             raise InputError(

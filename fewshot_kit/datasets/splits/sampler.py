@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .unbalanced import query_counts
 
+LARGE = 2**14  # more numbers than this are drawn from without a list of all of them
 ROTATIONS = ("none", "classes", "per_class", "per_episode")
 
 
@@ -29,10 +30,28 @@ def distinct(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
         int64 `[..., count]`, or as many as the largest size; of a size below `count`, only so many are such numbers.
     """
     smallest, largest = (int(size) for size in sizes.aminmax())
+    if largest > LARGE and smallest >= count:
+        return _distinct_of_many(sizes, count, generator)
     keys = torch.rand(*sizes.shape, largest, generator=generator)
     if smallest < largest:
         keys.masked_fill_(torch.arange(largest) >= sizes[..., None], -1.0)
     return keys.topk(min(count, largest)).indices
+
+
+def _distinct_of_many(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """As `distinct`, in time and memory that do not grow with the sizes.
+
+    It is Floyd's algorithm (Bentley and Floyd, "A Sample of Brilliance", Communications of the ACM, 1987), whose sets
+    are uniform, and a shuffle.
+    """
+    chosen = torch.empty(*sizes.shape, count, dtype=torch.int64)
+    for place in range(count):
+        last = sizes - count + place
+        number = (torch.rand(sizes.shape, generator=generator, dtype=torch.float64) * (last + 1)).long()
+        taken = (chosen[..., :place] == number[..., None]).any(-1)
+        chosen[..., place] = torch.where(taken, last, number)
+    order = torch.rand(chosen.shape, generator=generator, dtype=torch.float64).argsort(-1)
+    return chosen.gather(-1, order)
 
 
 def draw(
@@ -73,6 +92,7 @@ class Sampler:
     def __init__(self, y: Tensor, classes: int, rotations: str = "none") -> None:
         self.rotations = rotations
         self.counts = torch.bincount(y, minlength=classes)
+        self.fewest = int(self.counts.min())
         self.order = y.argsort(stable=True)
         self.starts = self.counts.cumsum(0) - self.counts
 

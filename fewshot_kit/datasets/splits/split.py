@@ -17,6 +17,7 @@ from ...ranges import check_counts, check_rate
 from ..files.images import Transform
 from .arrays import as_examples, as_labels, check_arrays
 from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
+from .store import Store
 from .tasks import task_dataset
 
 PLAIN = Transform(image_size=1)  # of uint8 images that came from no files
@@ -27,7 +28,8 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     Args:
         x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1], or as `transform` normalises them; any
-            other tensor `[N, ...]` is used as it is.
+            other tensor `[N, ...]` is used as it is. Of a memory-mapped tensor (`torch.from_file`) only what episodes
+            ask for is read, and of a `Store` only that is made.
         y: class index of every example `[N]`, int64.
         classes: names, by class index.
         name: what messages call the split.
@@ -45,7 +47,7 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        x: Tensor,
+        x: Tensor | Store,
         y: Tensor,
         classes: Sequence[str],
         name: str = "data",
@@ -64,7 +66,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             self.classes += [f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes]
         self._sampler = Sampler(y, len(classes), rotations)
         self._stored_classes = list(classes)
-        self._on_device: dict[torch.device, Tensor] = {x.device: x}
+        self._on_device: dict[torch.device, Tensor | Store] = {x.device: x}
 
     @classmethod
     def from_arrays(cls, x: Any, y: Sequence[Hashable] | Tensor, name: str = "data", **options: Any) -> Split:
@@ -118,15 +120,16 @@ class Split(Dataset[tuple[Tensor, int]]):
         if dirichlet is not None:
             check_rate(dirichlet=dirichlet)
         need, word = (shots + queries, "") if dirichlet is None else (shots + 2 * queries, "twice ")
+        if self._sampler.fewest >= need:
+            return
         counts = self._sampler.counts
         few = (counts < need).nonzero().flatten().tolist()
-        if few:
-            others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
-            raise InputError(
-                f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
-                f"too few for {shots} shots + {word}{queries} {'unbalanced ' if word else ''}queries = {need}{others}; "
-                "lower shots or queries, or add examples."
-            )
+        others = f" (and {len(few) - 1} more of its classes have too few)" if len(few) > 1 else ""
+        raise InputError(
+            f"Class '{self._stored_classes[few[0]]}' of {self.name} has {int(counts[few[0]])} examples, "
+            f"too few for {shots} shots + {word}{queries} {'unbalanced ' if word else ''}queries = {need}{others}; "
+            "lower shots or queries, or add examples."
+        )
 
     def episodes(
         self,
@@ -137,6 +140,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         device: torch.device | str | None = None,
         dirichlet: float | None = None,
+        part: slice | None = None,
     ) -> Episode:
         """Draw a meta-batch: classes and examples without replacement, uniformly, in class-major order.
 
@@ -149,6 +153,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
                 of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
                 goes to the others, in proportion. Classes and support sets are those of the balanced draw.
+            part: gather these of the T episodes alone; what is drawn stays the same.
 
         Returns:
             `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
@@ -168,6 +173,9 @@ class Split(Dataset[tuple[Tensor, int]]):
         )
         labels = [label for *_, label in draws if label is not None]
         label = torch.cat(labels) if labels else None
+        if part is not None:
+            support, query = (Drawn(*(each[part] for each in drawn)) for drawn in (support, query))
+            label, meta_batch = None if label is None else label[part], len(support.images)
         parts = [support.images, query.images]
         x = self.gather(_flat(parts), _flat([support.turns, query.turns]), device)
         support_x, query_x = x.split([part.numel() for part in parts])
@@ -215,7 +223,11 @@ class Split(Dataset[tuple[Tensor, int]]):
         return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
 
     def labelled(
-        self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        part: slice | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Examples of all classes, drawn uniformly with replacement, in the turns that episodes may have.
 
@@ -223,12 +235,13 @@ class Split(Dataset[tuple[Tensor, int]]):
             count: n, the number of examples.
             generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
             device: where the examples are gathered; by default where the split's tensor is.
+            part: gather these of the n examples alone; what is drawn stays the same.
 
         Returns:
             `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
         """
         _check_counts(count=count)
-        images, turns = self._sampler.draw_labelled(count, _on_cpu(generator))
+        images, turns = (each[part or slice(None)] for each in self._sampler.draw_labelled(count, _on_cpu(generator)))
         x = self.gather(images, turns, device)
         y = self.y[images]
         if self.rotations == "classes":
@@ -241,19 +254,20 @@ class Split(Dataset[tuple[Tensor, int]]):
         The numbers go to a GPU as one pinned copy, and nothing waits for the GPU.
         """
         store = self.x if device is None else self._store_on(torch.device(device))
+        device = torch.device(store.device if device is None else device)
         if self.rotations == "none":
-            return self._as_seen(store.index_select(0, _sent(images, store.device)))
+            return self._as_seen(store.index_select(0, _sent(images, store.device)).to(device))
         # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
         order = turns.argsort(stable=True)
         by_turn, back = _sent(torch.stack([images[order], order.argsort()]), store.device)
         upright, *others = store.index_select(0, by_turn).split(turns.bincount(minlength=4).tolist())
         x = torch.cat([upright, *(part.rot90(quarter, (-2, -1)) for quarter, part in enumerate(others, 1))])
-        return self._as_seen(x.index_select(0, back))
+        return self._as_seen(x.index_select(0, back).to(device))
 
     def _as_seen(self, x: Tensor) -> Tensor:
         return (self.transform or PLAIN).scaled(x) if x.dtype == torch.uint8 else x
 
-    def _store_on(self, device: torch.device) -> Tensor:
+    def _store_on(self, device: torch.device) -> Tensor | Store:
         device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one place: the store goes there once
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
