@@ -72,7 +72,6 @@ class Recorder(Hooks):
                 f"{state_path(self.run)} is damaged: it does not hold where a run stands; restore it from a copy."
             ) from error
         training.history = self._rewind(training.iteration)
-        training.skipped = sum("skipped" in line for line in training.history)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
             self._keep_best(training)
         if training.iterations > before.iterations or training.settings.on_nan != before.on_nan:

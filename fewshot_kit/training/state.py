@@ -47,11 +47,13 @@ class Training:
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """All that the iterations to come depend on beside the algorithm: tensors, and plain values."""
         extra = {"adam": self.optimizer.state_dict()["state"], "best": self.best_state}
-        return extra, {"iteration": self.iteration, "best": self.best}
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        return extra, {"iteration": self.iteration, "best": self.best, **skipped}
 
     def restore(self, extra: Any, meta: Any) -> None:
         """Puts the run back to a `snapshot`, but for the algorithm. Any error means that it is no such snapshot."""
         self.iteration, self.best, self.best_state = meta["iteration"], meta["best"], extra["best"]
+        self.skipped = int(meta.get("skipped", 0))
         if not isinstance(self.iteration, int) or not 0 <= self.iteration <= self.iterations:
             raise ValueError(f"iteration {self.iteration}")
         if self.best is not None:

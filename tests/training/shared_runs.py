@@ -10,7 +10,7 @@ import torch
 from small_runs import centroids, train
 from torch import distributed as dist
 from torch import nn
-from toy import Centroids, noisy_net, world
+from toy import Centroids, Odd, noisy_net, world
 
 from fewshot_kit.algorithms import MAML
 from fewshot_kit.engines import Processes
@@ -54,6 +54,7 @@ SCENARIOS: dict[str, Any] = {
     "uneven": (lambda rank: MAML(plain().double(), lr=0.1), {"meta_batch": 5}),
     "fewer tasks than processes": (lambda rank: MAML(plain().double(), lr=0.1), {"meta_batch": 3}),
     "running statistics": (lambda rank: centroids().double(), {"meta_batch": 5, "exact": True}),
+    "skipped updates": (lambda rank: Odd(counting().double()), {"meta_batch": 5, "on_nan": "skip"}),
     "moved buffers": (lambda rank: Centroids(counting().double()), {"meta_batch": 5}),
     "other weights on every process": (lambda rank: MAML(plain(seed=rank).double(), lr=0.1), {"meta_batch": 4}),
     "exact": (lambda rank: MAML(plain(), lr=0.1), {"meta_batch": 5, "exact": True}),
@@ -70,6 +71,7 @@ def outcome(name: str, processes: Processes) -> dict[str, Any]:
     return {
         "history": result.history,
         "best": result.best,
+        "skipped": result.skipped,
         "state": algorithm.state_dict(),
         "tested": [test.per_episode, test.loss, test.interval],
     }

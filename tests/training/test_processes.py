@@ -54,7 +54,7 @@ def flat(found: dict[str, Any]) -> dict[str, float]:
         elif isinstance(value, torch.Tensor):
             visit(value.tolist(), path)
         elif not isinstance(value, str):
-            numbers[path] = value
+            numbers[path] = -1.0 if value is None else value
 
     visit(found, "")
     return numbers
@@ -84,6 +84,11 @@ def test_tasks_move_buffers_as_if_they_were_run_in_one_process(alone):
     """Every meta-batch has five tasks, each with two calls in training mode, of support and of queries."""
     found = alone["moved buffers"]
     assert found["state"]["model.calls"] == found["best"]["iteration"] * 5 * 2
+
+
+def test_updates_are_left_out_by_all(alone, together):
+    assert {each["skipped updates"]["skipped"] for each in together} == {alone["skipped updates"]["skipped"]}
+    assert 0 < alone["skipped updates"]["skipped"] < 6
 
 
 def test_a_mistake_that_the_first_process_finds_is_known_to_all(together):
