@@ -18,7 +18,7 @@ from ..evaluation import Evaluation
 from ..evaluation import evaluate as evaluate_on
 from ..experiments import running as experiment
 from ..experiments.running import create, made_to_fit
-from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged
+from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged, to_go_on
 from ..options import check_options
 from ..runs.checkpoints import load, read_config, record_results
 from ..training.profiling import Profiler
@@ -33,7 +33,7 @@ def train(arguments: argparse.Namespace) -> int:
     config = TrainConfig(**from_recipe(asked))
     folder = config.folder()
     if arguments.resume:
-        config = TrainConfig(**merged(from_run(folder), asked))
+        config = TrainConfig(**to_go_on(folder, asked))
     watching = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
     data, algorithm, training = experiment.train(
         config, resume=arguments.resume, progress=not arguments.json, hooks=watching

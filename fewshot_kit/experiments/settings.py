@@ -13,6 +13,7 @@ from .. import models
 from ..errors import InputError, first_line
 from ..options import check_settings
 from ..ranges import check_counts
+from ..runs.checkpoints import state_path
 from ..runs.config import plain, read_config, read_config_file
 from ..runs.yaml_text import read_yaml
 from ..training.settings import NAMES, USUAL, TrainingSettings
@@ -146,6 +147,31 @@ def from_run(run: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
         InputError: no run; or one that was made in Python of a class without a name.
     """
     return _flat(read_config(run), run, kinds) | {"run": str(run)}
+
+
+def to_go_on(run: str | Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run that is resumed, with those that are asked for on top.
+
+    Raises:
+        InputError: as `from_run`; a run without a checkpoint, whose config.yaml names weights to start from. Somebody
+            else may have made the folder, so that files are read only where a person names them.
+    """
+    known = from_run(run)
+    if not state_path(run).exists():
+        given, options = asked | asked.get("model_options", {}), known["model_options"]
+        sources = {
+            "init": known.get("init"),
+            "weights": options.get("weights"),
+            "pretrained": options.get("pretrained"),
+        }
+        for name, value in sources.items():
+            if value and name not in given:
+                flag = "--init " if name == "init" else f"--model-options {name}="
+                raise InputError(
+                    f"{run} has no checkpoint, and its config.yaml asks to start from {name}={value}; what it names "
+                    f"is not opened: give it yourself by {flag}{value}, or train anew."
+                )
+    return merged(known, asked)
 
 
 def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
