@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..modules.batch_norm import usual_policy
 from ..modules.place import device_of
 from ..options import options_of
-from ..runs.checkpoints import load, read_config
+from ..runs.checkpoints import load, read_run
 from ..seeds import default_draws
 from . import automatic
 from .inputs import read_support
@@ -125,7 +125,7 @@ def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]
         with default_draws(0, "adapt"):  # a head for other classes has random weights
             made = models.create(name, pretrained=True)
         return made, models.images_of(made)
-    recorded = (read_config(name).get("data") or {}).get("transform")
+    recorded = (read_run(name).get("data") or {}).get("transform")
     return load(name), Transform(**recorded) if recorded else None
 
 

@@ -33,10 +33,14 @@ def train(arguments: argparse.Namespace) -> int:
     config = TrainConfig(**from_recipe(asked))
     folder = config.folder()
     if arguments.resume:
-        config = TrainConfig(**to_go_on(folder, asked))
+        config = TrainConfig(**to_go_on(folder, asked, arguments.accept_edited))
     watching = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
     data, algorithm, training = experiment.train(
-        config, resume=arguments.resume, progress=not arguments.json, hooks=watching
+        config,
+        resume=arguments.resume,
+        progress=not arguments.json,
+        hooks=watching,
+        accept_edited=arguments.accept_edited,
     )
     tested = _both_policies(algorithm, data.test, config, progress=not arguments.json)
     took = {"iterations": training.iterations, "seconds": round(training.seconds, 1), "resumed": arguments.resume}
@@ -82,9 +86,10 @@ def _brief(tested: Evaluation) -> dict[str, Any]:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Evaluates a run on a split of its own data set, or of another one."""
     wanted = given(arguments)
-    algorithm = load(arguments.folder)
+    algorithm = load(arguments.folder, accept_edited=arguments.accept_edited)
     _replace_options(algorithm, wanted.pop("algorithm_options", {}))
-    known = from_run(arguments.folder, kinds=() if "dataset" in wanted else ("dataset",))
+    kinds: tuple[str, ...] = () if "dataset" in wanted else ("dataset",)
+    known = from_run(arguments.folder, kinds, arguments.accept_edited)
     config = TrainConfig(**merged(known, wanted))
     recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
     images = datasets.Transform(**recorded) if recorded and models.images_of(algorithm.model) else None

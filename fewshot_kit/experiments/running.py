@@ -16,7 +16,7 @@ from ..algorithms import Algorithm
 from ..datasets import Data
 from ..datasets.splits.contract import LabelledSplit, TaskSplit
 from ..options import check_options, options_of
-from ..runs.checkpoints import state_path
+from ..runs.checkpoints import read_run, read_state, state_path
 from ..runs.config import read_config
 from ..seeds import default_draws
 from ..training.hooks import Hooks
@@ -69,7 +69,11 @@ def make(config: TrainConfig, going_on: bool = False) -> tuple[Data[TaskSplit], 
 
 
 def train(
-    config: TrainConfig, resume: bool = False, progress: bool = True, hooks: Sequence[Hooks] = ()
+    config: TrainConfig,
+    resume: bool = False,
+    progress: bool = True,
+    hooks: Sequence[Hooks] = (),
+    accept_edited: bool = False,
 ) -> tuple[Data[TaskSplit], Algorithm, TrainingResult]:
     """Meta-train in the run folder. What it starts from is trained first, where that is an algorithm by name.
 
@@ -88,8 +92,9 @@ def train(
         train(first, resume=begun(first.folder()), progress=progress)
     settings = dataclasses.replace(config.training(), init=init)
     training = train_by(
-        settings, algorithm, data, run=folder, resume=resume, device=config.device, progress=progress, hooks=hooks
-    )
+        settings, algorithm, data, run=folder, resume=resume, accept_edited=accept_edited, device=config.device,
+        progress=progress, hooks=hooks,
+    )  # fmt: skip
     return data, algorithm, training
 
 
@@ -121,6 +126,11 @@ def begun(run: str | Path) -> bool:
 
 
 def finished(run: str | Path) -> bool:
-    """Whether a run was trained to its end."""
-    path = Path(run) / "results.json"
-    return path.exists() and "training" in json.loads(path.read_text())
+    """Whether a run was trained to its end, by its last checkpoint.
+
+    Raises:
+        InputError: files of the run are damaged or were edited.
+    """
+    if not begun(run) or not state_path(run).exists():
+        return False
+    return read_state(state_path(run))[1]["iteration"] >= read_run(run)["training"]["iterations"]

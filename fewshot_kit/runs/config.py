@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .storage import write_bytes
 from .yaml_text import read_yaml
 
 CONFIG_VERSION = 1
+ACCEPT = "--accept-edited (in Python accept_edited=True)"  # how a file that was edited is used all the same
 
 
 def plain(value: Any) -> Any:
@@ -83,10 +85,29 @@ def describe(
 
 def write_config(run: str | Path, config: dict[str, Any]) -> None:
     """Write `config.yaml`, atomically."""
+    write_bytes(Path(run) / "config.yaml", _as_text(config))
+
+
+def _as_text(config: dict[str, Any]) -> bytes:
     import yaml
 
     text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    write_bytes(Path(run) / "config.yaml", text.encode())
+    return text.encode()
+
+
+def digest(config: dict[str, Any]) -> str:
+    """SHA-256 of what a run's `config.yaml` says, but for how it is tested, which every call may change.
+
+    Args:
+        config: what `read_config` gives.
+    """
+    kept = {name: part for name, part in config.items() if name != "test"}
+    return hashlib.sha256(ascii(kept).encode()).hexdigest()
+
+
+def digest_when_read(config: dict[str, Any]) -> str:
+    """`digest` of a configuration that is yet to be written."""
+    return digest(read_yaml(_as_text(config), by_hand=False))
 
 
 def read_config(run: str | Path) -> dict[str, Any]:

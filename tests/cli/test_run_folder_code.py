@@ -18,7 +18,7 @@ from fewshot_kit import compat, load, models
 from fewshot_kit.errors import InputError, KitError
 
 RUN = f"train {GLYPHS} {BUDGET} --iterations 1 --algorithm protonet --run run --model {NAME} --model-options {OPTIONS}"
-TIMM = f"train {GLYPHS} {BUDGET} --iterations 1 --algorithm protonet --run run --model timm/test_vit --dataset-options image_size=32"
+TIMM = RUN.partition(" --model ")[0] + " --model timm/test_vit --dataset-options image_size=32"
 
 
 class Trap:
