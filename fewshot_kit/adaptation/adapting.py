@@ -21,7 +21,7 @@ from ..modules.batch_norm import usual_policy
 from ..modules.kinds import check_module, check_values
 from ..modules.place import device_of
 from ..options import options_of
-from ..runs.checkpoints import load, read_config
+from ..runs.checkpoints import load, read_run
 from ..runs.recorded import from_recorded
 from ..seeds import default_draws
 from . import automatic
@@ -129,7 +129,7 @@ def _by_name(name: str | Path) -> tuple[nn.Module | Algorithm, Transform | None]
         with default_draws(0, "adapt"):  # a head for other classes has random weights
             made = models.create(name, pretrained=True)
         return made, models.images_of(made)
-    recorded = (read_config(name).get("data") or {}).get("transform")
+    recorded = (read_run(name).get("data") or {}).get("transform")
     return load(name), from_recorded(Transform, recorded, Path(name) / "config.yaml") if recorded else None
 
 

@@ -17,7 +17,7 @@ from ..algorithms.bases.replacing import with_options
 from ..errors import InputError, closest
 from ..modules.layers import batch_norms
 from ..options import check_options
-from ..runs.checkpoints import load, read_config
+from ..runs.checkpoints import load, read_config, read_run
 from ..runs.likeness import MOST, Statistics, shorter_sides, unlike
 from ..runs.recorded import from_recorded
 from ..seeds import default_draws
@@ -54,13 +54,13 @@ def adapt(arguments: argparse.Namespace) -> int:
 def _of_run(arguments: argparse.Namespace) -> Learner:
     """Returns a run's algorithm, adapted to the support images."""
     _unused(arguments, "a run", "algorithm", "model_options")
-    recorded = (read_config(arguments.source).get("data") or {}).get("transform")
+    recorded = (read_run(arguments.source, arguments.accept_edited).get("data") or {}).get("transform")
     if recorded is None:
         raise InputError(
             f"{arguments.source} was not trained on image files, so it records no transform for yours; "
             "adapt it in Python: adapt(RUN, (x, y))."
         )
-    algorithm = load(arguments.source)
+    algorithm = load(arguments.source, accept_edited=arguments.accept_edited)
     policy = arguments.batch_norm or ("support" if depends_on_the_batch(algorithm) else None)
     options = ({"batch_norm": policy} if policy else {}) | given(arguments).get("algorithm_options", {})
     check_options(type(algorithm), options, type(algorithm).__name__)

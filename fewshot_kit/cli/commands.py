@@ -19,7 +19,7 @@ from ..evaluation import Evaluation
 from ..evaluation import evaluate as evaluate_on
 from ..experiments import running as experiment
 from ..experiments.running import create, made_to_fit
-from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged
+from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged, to_go_on
 from ..options import check_options
 from ..runs.checkpoints import load, read_config, record_results
 from ..runs.recorded import from_recorded
@@ -43,11 +43,15 @@ def _train(arguments: argparse.Namespace, processes: Processes) -> int:
     folder = config.folder()
     again = processes.agreed(lambda: arguments.resume or (launch.restarts() > 0 and experiment.begun(folder)))
     if again:
-        config = TrainConfig(**merged(from_run(folder), asked))
+        config = TrainConfig(**to_go_on(folder, asked, arguments.accept_edited))
     config.device = launch.own_device(config.device)
     watching: list[Hooks] = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
     data, algorithm, training = experiment.train(
-        config, resume=again, progress=not arguments.json, hooks=watching if processes.leads else []
+        config,
+        resume=again,
+        progress=not arguments.json,
+        hooks=watching if processes.leads else [],
+        accept_edited=arguments.accept_edited,
     )
     tested = _both_policies(algorithm, data.test, config, processes, progress=not arguments.json)
     if not processes.leads:
@@ -108,18 +112,23 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace, processes: Processes) -> int:
     wanted = given(arguments)
-    algorithm = load(arguments.folder)
+    algorithm = load(arguments.folder, accept_edited=arguments.accept_edited)
     _replace_options(algorithm, wanted.pop("algorithm_options", {}))
-    known = from_run(arguments.folder, kinds=() if "dataset" in wanted else ("dataset",))
+    kinds: tuple[str, ...] = () if "dataset" in wanted else ("dataset",)
+    known = from_run(arguments.folder, kinds, arguments.accept_edited)
     config = TrainConfig(**merged(known, wanted))
     recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
     shown = recorded and models.images_of(algorithm.model)
     file = Path(arguments.folder) / "config.yaml"
     images = from_recorded(datasets.Transform, recorded, file) if shown else None
     data = create(datasets, config.dataset, made_to_fit(config, images))
+    if "dataset" not in wanted:  # the run's own, in which other classes may be to be tested on by now
+        data = experiment.as_trained(data, arguments.folder)
     split = getattr(data, arguments.split)
     if split is None:
         raise InputError(f"{data.name} has no {arguments.split} split; take --split test.")
+    if "dataset" in wanted and arguments.split != "train":
+        experiment.warn_of_known(split, arguments.folder, config)
     tested = evaluate_on(
         algorithm,
         split,

@@ -19,6 +19,7 @@ from .flags import add_flags, number, one_by_one, whole
 from .output import visible, without_traceback
 from .plugins import add_plugin_flag, load_plugins
 
+EDITED = "use the run's config.yaml%s as it is, even if it was edited"
 POLICIES = "transductive, support or running (default: the run's)"
 
 
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", help="YAML file of settings, or a run's config.yaml; flags win over it"
     )
     train.add_argument("--resume", action="store_true", help="go on with the run in the run folder")
+    train.add_argument("--accept-edited", action="store_true", help=EDITED % " and metrics.jsonl")
     train.add_argument(
         "--profile", action="store_true", help="write a trace and the ten heaviest operators into the run folder"
     )
@@ -68,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", commands.evaluate, "Accuracy of a run on unseen classes, with a 95% interval.")
     evaluate.add_argument("folder", metavar="RUN", help="run folder")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"], help="(default: test)")
+    evaluate.add_argument("--accept-edited", action="store_true", help=EDITED % "")
     evaluate.add_argument("--episodes", type=whole, default=600, metavar="N", help="test tasks (default: 600)")
     evaluate.add_argument("--batch-norm", metavar="POLICY", help=POLICIES)
     evaluate.add_argument(
@@ -99,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="as in evaluate, but where a run's is transductive the default is support, if the network allows it: "
         "each image is classified by itself",
     )
+    adapt.add_argument("--accept-edited", action="store_true", help=EDITED % "")
     adapt.add_argument("--save", metavar="FILE", help="keep the adapted learner in a file")
     adapt.add_argument("--csv", metavar="FILE", help="write the predictions, with the probability of every class")
     adapt.add_argument(

@@ -13,7 +13,8 @@ from .. import models
 from ..errors import InputError, first_line
 from ..options import check_settings
 from ..ranges import check_counts
-from ..runs.config import plain, read_config, read_config_file
+from ..runs.checkpoints import read_run, state_path
+from ..runs.config import plain, read_config_file
 from ..runs.yaml_text import read_yaml
 from ..training.settings import NAMES, USUAL, TrainingSettings
 from .recipes import applies, sections
@@ -146,16 +147,42 @@ def from_file(path: str) -> dict[str, Any]:
     return content
 
 
-def from_run(run: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
+def from_run(run: str | Path, kinds: tuple[str, ...] = MADE, accept_edited: bool = False) -> dict[str, Any]:
     """The settings that a run folder was made with.
 
     Args:
         kinds: those of data set, algorithm and model that have to be known by name.
+        accept_edited: take config.yaml as it is, even if it is not as the run wrote it.
 
     Raises:
-        InputError: no run; or one that was made in Python of a class without a name.
+        InputError: no run; or one that was edited, or made in Python of a class without a name.
     """
-    return _flat(read_config(run), run, kinds) | {"run": str(run)}
+    return _flat(read_run(run, accept_edited), run, kinds) | {"run": str(run)}
+
+
+def to_go_on(run: str | Path, asked: dict[str, Any], accept_edited: bool = False) -> dict[str, Any]:
+    """The settings of a run that is resumed, with those that are asked for on top.
+
+    Raises:
+        InputError: as `from_run`; a run without a checkpoint, whose config.yaml names weights to start from. Somebody
+            else may have made the folder, so that files are read only where a person names them.
+    """
+    known = from_run(run, accept_edited=accept_edited)
+    if not state_path(run).exists():
+        given, options = asked | asked.get("model_options", {}), known["model_options"]
+        sources = {
+            "init": known.get("init"),
+            "weights": options.get("weights"),
+            "pretrained": options.get("pretrained"),
+        }
+        for name, value in sources.items():
+            if value and name not in given:
+                flag = "--init " if name == "init" else f"--model-options {name}="
+                raise InputError(
+                    f"{run} has no checkpoint, and its config.yaml asks to start from {name}={value}; what it names "
+                    f"is not opened: give it yourself by {flag}{value}, or train anew."
+                )
+    return merged(known, asked)
 
 
 def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:

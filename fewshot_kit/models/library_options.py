@@ -12,9 +12,9 @@ from torch import nn
 from ..errors import InputError, first_line
 from ..ranges import check_counts
 
-# The libraries' own options that read files. They are refused: some may open files of any kind, and a run folder would
-# not record where the weights come from.
-FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "weights_backbone")
+# The libraries' own options that read files, by how their names start. They are refused: some may open files of any
+# kind, and a pickle can run any code. A run folder, which somebody else may have made, records options.
+FILES = ("checkpoint", "pretrained_", "cache_dir", "weights_")
 
 
 def check(
@@ -31,8 +31,8 @@ def check(
         check_counts(1, label, image_size=image_size)
     if pretrained and weights:
         raise InputError(f"'{label}' cannot start from weights={weights} and pretrained={pretrained!r}; give one.")
-    for option in FILES:
-        if option in options:
+    for option in options:
+        if option.startswith(FILES):
             raise InputError(
                 f"The option {option} of '{label}' is not for use here; weights from a file are given as weights=FILE."
             )

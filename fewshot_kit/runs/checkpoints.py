@@ -17,9 +17,9 @@ from ..algorithms import Algorithm
 from ..algorithms.bases.replacing import with_options
 from ..datasets.splits.contract import DataSet
 from ..errors import InputError, UnknownName, first_line
-from .config import describe, plain, read_config, write_config
+from .config import ACCEPT, describe, digest, digest_when_read, plain, read_config, write_config
 from .recorded import check_recipes
-from .storage import flatten, read, unflatten, write, write_bytes
+from .storage import flatten, peek, read, unflatten, write, write_bytes
 
 __all__ = [
     "describe",
@@ -29,6 +29,7 @@ __all__ = [
     "load_state",
     "read",
     "read_config",
+    "read_run",
     "read_state",
     "rebuild",
     "record_results",
@@ -159,8 +160,9 @@ def save(
         raise InputError(f"{folder} holds a training run; save to another folder.")
     task = {"ways": ways, "shots": shots}
     training = {name: count for name, count in task.items() if count is not None}
-    write_config(folder, describe(algorithm, data, training))
-    save_state(state_path(folder), algorithm)
+    config = describe(algorithm, data, training)
+    write_config(folder, config)
+    save_state(state_path(folder), algorithm, meta={"sha256": {"config": [digest_when_read(config)]}})
     return folder
 
 
@@ -170,6 +172,7 @@ def load(
     model: nn.Module | None = None,
     algorithm: Algorithm | None = None,
     which: Literal["best", "last"] = "best",
+    accept_edited: bool = False,
 ) -> Algorithm:
     """Returns the algorithm of a run folder, on the CPU, rebuilt with the options that it was tested with.
 
@@ -178,14 +181,43 @@ def load(
         model: a module to fill, if the model's class is unregistered.
         algorithm: an algorithm to fill (in place) instead of making one.
         which: the checkpoint; `"best"` takes the last one if there is no best.
+        accept_edited: take config.yaml as it is, even if it is not as the run wrote it.
 
     Raises:
-        InputError: the folder is missing, half-written, damaged or from a newer version; or its model or algorithm
-            is unregistered and has to be passed.
+        InputError: the folder is missing, half-written, damaged, edited or from a newer version; or its model or
+            algorithm is unregistered and has to be passed.
     """
-    config, file = read_config(path), find_state(path, which)
+    config, file = read_run(path, accept_edited), find_state(path, which)
     filled = _filled(config, read_state(file)[0]["algorithm"], path, file, model, algorithm)
     return with_options(filled, **config.get("training", {}).get("test_options", {}))
+
+
+def read_run(run: str | Path, accept_edited: bool = False) -> dict[str, Any]:
+    """Returns the content of a run folder's `config.yaml`, if it is as the run wrote it.
+
+    The last checkpoint says so by a digest of the content; those of earlier versions have none.
+
+    Raises:
+        InputError: as `read_config`; the file was edited or damaged, and `accept_edited` is False.
+    """
+    config = read_config(run)
+    path = next((path for path in (state_path(run), state_path(run, "best")) if path.exists()), None)
+    if path is not None and not accept_edited:
+        meta = peek(path)
+        known = digests(meta.get("kept") if isinstance(meta, dict) else None).get("config")
+        if known and digest(config) not in known:
+            read(path)  # if the checkpoint is what was damaged, this says so
+            raise InputError(
+                f"{run}/config.yaml was edited or damaged: it is not what {path} was written with; restore it from a "
+                f"copy, or take it as it is by {ACCEPT}."
+            )
+    return config
+
+
+def digests(kept: Any) -> dict[str, Any]:
+    """Returns what a checkpoint's `meta` says of the run's other files: digests of "config" and "metrics", or {}."""
+    found = kept.get("sha256") if isinstance(kept, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def find_state(run: str | Path, which: Literal["best", "last"] = "best") -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 
 from ..algorithms import Algorithm
 from ..datasets import Split
-from ..datasets.splits.contract import DataSet, LabelledSplit
+from ..datasets.splits.contract import DataSet
+from ..datasets.splits.recorded import classes_of
 from ..errors import InputError, first_line
 from .likeness import measured
 from .recorded import check_recipes
@@ -19,6 +21,7 @@ from .storage import write_bytes
 from .yaml_text import read_yaml
 
 CONFIG_VERSION = 1
+ACCEPT = "--accept-edited (in Python accept_edited=True)"  # how a file that was edited is used all the same
 
 
 def plain(value: Any) -> Any:
@@ -62,9 +65,7 @@ def _described(data: DataSet) -> dict[str, Any]:
     }
     if own and own.x.dtype == torch.uint8 and own.x.dim() == 4:
         described["statistics"] = plain(measured(own.x))  # of images only, for `likeness.unlike`
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    labelled = {name: split for name, split in splits.items() if isinstance(split, LabelledSplit)}
-    classes = {name: [str(label) for label in split.classes] for name, split in labelled.items()}
+    classes = classes_of(data)
     return described | ({"classes": classes} if classes else {})
 
 
@@ -88,10 +89,29 @@ def describe(
 
 def write_config(run: str | Path, config: dict[str, Any]) -> None:
     """Write `config.yaml`, atomically."""
+    write_bytes(Path(run) / "config.yaml", _as_text(config))
+
+
+def _as_text(config: dict[str, Any]) -> bytes:
     import yaml
 
     text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-    write_bytes(Path(run) / "config.yaml", text.encode())
+    return text.encode()
+
+
+def digest(config: dict[str, Any]) -> str:
+    """SHA-256 of what a run's `config.yaml` says, but for how it is tested, which every call may change.
+
+    Args:
+        config: what `read_config` gives.
+    """
+    kept = {name: part for name, part in config.items() if name != "test"}
+    return hashlib.sha256(ascii(kept).encode()).hexdigest()
+
+
+def digest_when_read(config: dict[str, Any]) -> str:
+    """`digest` of a configuration that is yet to be written."""
+    return digest(read_yaml(_as_text(config), by_hand=False))
 
 
 def read_config(run: str | Path) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,16 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """
     path = Path(path)
     try:
-        replace(path, data, path.with_name(f".{path.name}.tmp"))
+        replace(path, data, path.with_name(f".{path.name}.{os.getpid()}.tmp"))
     except OSError as error:
         raise unwritable(path, error, kept=path.exists()) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed processes left of the files that they were writing in a folder."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def unwritable(path: Path, error: OSError, kept: bool = False) -> InputError:
@@ -105,6 +114,14 @@ def unpacked(data: bytes, path: str | Path) -> tuple[dict[str, Tensor], dict[str
     if expected is None or kept.get("sha256") != expected:
         raise InputError(f"{path} is damaged: its checksum does not match; restore it from a copy, or train again.")
     return tensors, kept["meta"]
+
+
+def peek(path: str | Path) -> Any:
+    """Returns the JSON values that `write` wrote, from the header alone, unchecked; None where there are none."""
+    try:
+        return json.loads(metadata(path)[_KEY])["meta"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def is_own(path: str | Path) -> bool:

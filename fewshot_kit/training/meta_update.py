@@ -105,21 +105,22 @@ def _shared(training: Training, own: Episode, index: int) -> Result:
 
 
 def _figures(training: Training, result: Result, query_y: Tensor, ways: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Losses of the whole meta-batch `[T]`, its mean accuracy, and of several processes whether one is to stop."""
+    """Losses `[T]` of the whole meta-batch; mean loss and accuracy, and of several processes whether one is to stop."""
     processes, count = training.processes, training.settings.meta_batch
     part, columns = processes.part(count), {"loss": result.losses}
     if not query_y.is_floating_point():
         columns["accuracy"] = accuracy(result.scores, query_y, ways) if len(query_y) else result.losses
     if processes.size == 1:
-        return columns.pop("loss"), {name: column.mean() for name, column in columns.items()}
+        return result.losses, {name: column.mean() for name, column in columns.items()}
     table = torch.zeros(len(columns), count + 1, dtype=torch.float64, device=query_y.device)
     for row, column in zip(table, columns.values(), strict=True):
         row[part] = column
     table[0, count] = bool(training.stops)
     found = dict(zip(columns, processes.filled(table), strict=True))
-    losses = found.pop("loss")
-    means = {name: row[:count].mean() for name, row in found.items()} | {"stopping": losses[count]}
-    return losses[:count].to(result.losses.dtype), means  # so that their mean is rounded as that of one process is
+    stopping = found["loss"][count]
+    found["loss"] = found["loss"].to(result.losses.dtype)  # so that the mean is rounded as that of one process is
+    means = {name: row[:count].mean() for name, row in found.items()}
+    return found["loss"][:count], means | {"stopping": stopping}
 
 
 def read_figures(training: Training) -> None:

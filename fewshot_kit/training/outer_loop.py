@@ -42,6 +42,7 @@ def meta_train(
     seed: int = USUAL.seed,
     run: str | Path | None = None,
     resume: bool = False,
+    accept_edited: bool = False,
     validate_every: int = USUAL.validate_every,
     validation_episodes: int = USUAL.validation_episodes,
     validation_queries: int = USUAL.validation_queries,
@@ -92,6 +93,7 @@ def meta_train(
         seed: decides the episodes and dropout, and the fixed list of validation episodes.
         run: the run folder; None writes nothing.
         resume: go on with the run in that folder; its settings have to be the same.
+        accept_edited: go on with its config.yaml and metrics.jsonl as they are, even if they were edited.
         validate_every: iterations between validations, each followed by a checkpoint; the last one has both too.
         validation_episodes, validation_queries: episodes per validation, and their query examples per class.
         validation_ways: their classes, where a metric algorithm is trained with more ways than are asked for later.
@@ -111,7 +113,8 @@ def meta_train(
 
     Raises:
         InputError: settings, data, model, device or run folder that cannot be used; a loss or gradient that is not
-            finite (the last checkpoint stays); a full disk (the last good checkpoint stays).
+            finite (the last checkpoint stays); a full disk (the last good checkpoint stays); a run folder in which
+            another process trains, or whose files were edited.
         KeyboardInterrupt: stopped by a signal.
     """
     settings = TrainingSettings(
@@ -121,7 +124,10 @@ def meta_train(
         workers=workers, compile=compile, unfold=unfold, exact=exact, augmentation=augmentation, init=init,
         test_options=dict(test_options or {}), on_nan=on_nan,
     )  # fmt: skip
-    return train_by(settings, algorithm, data, run=run, resume=resume, device=device, progress=progress, hooks=hooks)
+    return train_by(
+        settings, algorithm, data, run=run, resume=resume, accept_edited=accept_edited, device=device,
+        progress=progress, hooks=hooks,
+    )  # fmt: skip
 
 
 def train_by(
@@ -131,17 +137,21 @@ def train_by(
     *,
     run: str | Path | None = None,
     resume: bool = False,
+    accept_edited: bool = False,
     device: torch.device | str | None = None,
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
 ) -> TrainingResult:
     """As `meta_train`, by settings that are one object already."""
-    training, recorder = prepare(algorithm, data, settings, run, resume, device)
+    training, recorder = prepare(algorithm, data, settings, run, resume, device, accept_edited)
     leads = training.processes.leads
     watching: list[Hooks] = [ProgressBar()] if progress and settings.iterations and leads else []
     watching += [recorder] if recorder is not None else []
     started = time.perf_counter()
-    _loop(training, [*watching, *hooks], run, recorder)
+    with contextlib.ExitStack() as stack:
+        if recorder is not None:
+            stack.callback(recorder.on_exit, training)  # also where a hook before it cannot start
+        _loop(training, [*watching, *hooks], run, recorder)
     with_options(algorithm, **settings.test_options)
     return TrainingResult(
         iterations=training.iteration,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 from pathlib import Path
@@ -18,8 +19,8 @@ from ..episodes import Episode
 from ..errors import InputError
 from ..modules.modes import kept_modes
 from ..modules.place import find_device
-from ..runs.checkpoints import state_path
-from ..runs.config import describe, read_config
+from ..runs.checkpoints import read_run, state_path
+from ..runs.config import describe
 from .initial import start_from
 from .meta_update import draw_meta_batch
 from .recorder import Recorder
@@ -35,6 +36,7 @@ def prepare(
     run: str | Path | None,
     resume: bool,
     device: torch.device | str | None,
+    accept_edited: bool = False,
 ) -> tuple[Training, Recorder | None]:
     """A run that is ready for its next iteration, and what keeps its folder, where it has one.
 
@@ -44,7 +46,7 @@ def prepare(
     processes = engines.Processes.current()
     check_algorithm(algorithm, "meta_train")
     check_data_set(data, "meta_train")
-    before = _before(run) if resume else None
+    before = _before(run, accept_edited) if resume else None
     first = _first_meta_batch(algorithm, data, settings, device, processes)
     parameters = _trained(algorithm, settings)
     with kept_modes(algorithm):
@@ -59,19 +61,23 @@ def prepare(
     training = Training(algorithm, data, optimizer, settings, choice, processes=processes)
     recorder = None
     if run is not None and processes.leads:
-        recorder = Recorder(run, describe(algorithm, data, settings.recorded()))
+        recorder = Recorder(run, describe(algorithm, data, settings.recorded()), accept_edited)
     start = None if recorder is None else recorder.resume if resume else recorder.begin
-    processes.agreed(lambda: start and start(training))
-    synchronise(training)
-    if before and not before.iterations and settings.iterations:  # what was to stay as it is is trained after all
-        algorithm.begin(data.train, settings.iterations)
+    with contextlib.ExitStack() as stack:
+        if recorder is not None:
+            stack.callback(recorder.on_exit, training)  # lets go of the folder where something is wrong with it
+        processes.agreed(lambda: start and start(training))
+        synchronise(training)
+        if before and not before.iterations and settings.iterations:  # what was to stay as it is is trained after all
+            algorithm.begin(data.train, settings.iterations)
+        stack.pop_all()
     return training, recorder
 
 
-def _before(run: str | Path | None) -> TrainingSettings:
+def _before(run: str | Path | None, accept_edited: bool) -> TrainingSettings:
     if run is None:
         raise InputError("resume needs the run folder to go on with; name it with run=.")
-    return TrainingSettings.from_config(read_config(run))
+    return TrainingSettings.from_config(read_run(run, accept_edited))
 
 
 def _first_meta_batch(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import io
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,11 @@ from .. import datasets
 from ..errors import InputError
 from ..evaluation import Evaluation
 from ..runs import plots
-from ..runs.checkpoints import load_state, record_results, save_state, state_path
-from ..runs.config import first_difference, plain, read_config, write_config
-from ..runs.storage import unwritable, write_bytes
+from ..runs.checkpoints import digests, load_state, read_run, record_results, save_state, state_path
+from ..runs.config import digest, digest_when_read, first_difference, plain, read_config, write_config
+from ..runs.lock import training_lock
+from ..runs.metrics import Metrics
+from ..runs.storage import remove_unfinished, unwritable
 from .hooks import Hooks
 from .settings import TrainingSettings
 from .state import Training
@@ -25,30 +25,42 @@ class Recorder(Hooks):
     """The run folder: `config.yaml`, a line of `metrics.jsonl` per iteration, checkpoints, results and the curve.
 
     Metrics reach the disk before the checkpoint that counts on them, the best checkpoint before the last, so that a
-    run killed anywhere goes on from `last` as if nothing had happened since.
+    run killed anywhere goes on from `last` as if nothing had happened since. A checkpoint holds digests of the metrics
+    and of the configurations that go with it; before `config.yaml` is replaced, it knows the old and the new one.
+
+    From `begin` or `resume` to `on_exit` no other process can train there.
+
+    Args:
+        run: the folder.
+        config: what `describe` gives of the run.
+        accept_edited: go on with `config.yaml` and `metrics.jsonl` as they are, even if they were edited.
     """
 
-    def __init__(self, run: str | Path, config: dict[str, Any]) -> None:
-        self.run, self.config = Path(run), config
-        self.metrics = self.run / "metrics.jsonl"
-        self.file: io.FileIO | None = None
-        self.written = 0  # lines of `metrics.jsonl`
+    def __init__(self, run: str | Path, config: dict[str, Any], accept_edited: bool = False) -> None:
+        self.run, self.config, self.accept_edited = Path(run), config, accept_edited
+        self.metrics = Metrics(self.run / "metrics.jsonl")
+        self.digests: list[str] = []  # of the contents of `config.yaml` that go with the checkpoints
+        self.held = contextlib.ExitStack()
 
     def begin(self, training: Training) -> None:
         """A new folder, with a first checkpoint of the untrained algorithm. `InputError` where one is already."""
+        self._lock()
         if (self.run / "config.yaml").exists():
             raise InputError(f"The run folder {self.run} exists; go on with it by --resume, or name another --run.")
-        write_config(self.run, self.config)
-        write_bytes(self.metrics, b"")
+        self.digests = [digest_when_read(self.config)]
+        self.metrics.restart()
         self.checkpoint(training)
+        write_config(self.run, self.config)  # the last of them: what has one can be resumed
 
     def resume(self, training: Training) -> None:
         """Put the training back to the last checkpoint.
 
         Raises:
-            InputError: no such run; a setting that differs; more iterations done than asked for.
+            InputError: no such run; a setting that differs; more iterations done than asked for; files that were edited
+                or damaged.
         """
-        recorded = read_config(self.run)
+        recorded = read_run(self.run, self.accept_edited)
+        self._lock()
         before = TrainingSettings.from_config(recorded)
         grows = before.schedule == "constant" or not before.iterations
         there, asked = _comparable(recorded, grows), _comparable(self.config, grows)
@@ -61,8 +73,9 @@ class Recorder(Hooks):
             raise InputError(
                 f"{self.run} was started for {before.iterations} iterations; ask for as many or more, not fewer."
             )
-        if not state_path(self.run).exists():  # killed before the very first checkpoint
-            write_bytes(self.metrics, b"")
+        self.digests = [digest(recorded)]
+        if not state_path(self.run).exists():  # a run of an earlier version, killed before the very first checkpoint
+            self.metrics.restart()
             self.checkpoint(training)
         extra, meta = load_state(state_path(self.run), training.algorithm)
         try:
@@ -71,52 +84,49 @@ class Recorder(Hooks):
             raise InputError(
                 f"{state_path(self.run)} is damaged: it does not hold where a run stands; restore it from a copy."
             ) from error
-        training.history = self._rewind(training.iteration)
+        known = digests(meta)
+        training.history = self.metrics.rewind(training.iteration, None if self.accept_edited else known.get("metrics"))
+        rewritten = training.iterations > before.iterations or training.settings.on_nan != before.on_nan
+        if rewritten:
+            self.digests.append(digest_when_read(self.config))
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
             self._keep_best(training)
-        if training.iterations > before.iterations or training.settings.on_nan != before.on_nan:
+        if known != self._known():
+            self.checkpoint(training)
+        if rewritten:
             write_config(self.run, self.config)
 
-    def _rewind(self, iteration: int) -> list[dict[str, Any]]:
-        """Cut `metrics.jsonl` back to the checkpoint: later lines, and one that a kill left unfinished, go."""
-        kept = self.metrics.read_bytes().splitlines(keepends=True)[:iteration]
+    def _lock(self) -> None:
+        """Keeps other processes out, and removes what killed ones left half-written."""
         try:
-            history = [json.loads(line) for line in kept]
-        except ValueError:
-            history = []
-        if [line["iteration"] for line in history] != list(range(1, iteration + 1)):
-            raise InputError(f"{self.metrics} does not hold iterations 1 to {iteration}; restore it from a copy.")
-        write_bytes(self.metrics, b"".join(kept))
-        return history
+            self.run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.run / "config.yaml", error) from error
+        if self.held.enter_context(training_lock(self.run)):
+            for folder in (self.run, state_path(self.run).parent):
+                remove_unfinished(folder)
+
+    def _known(self) -> dict[str, Any]:
+        return {"config": self.digests, "metrics": self.metrics.digest}
 
     def _keep_best(self, training: Training) -> None:
         path = state_path(self.run, "best")
-        save_state(path, training.algorithm, meta={"best": training.best}, state=training.best_state)
+        meta = {"best": training.best, "sha256": {"config": self.digests}}
+        save_state(path, training.algorithm, meta=meta, state=training.best_state)
 
     def checkpoint(self, training: Training) -> None:
         """Write `checkpoints/last.safetensors`: all that the iterations to come depend on."""
-        if self.file is not None:
-            os.fsync(self.file.fileno())
-        save_state(state_path(self.run), training.algorithm, *training.snapshot())
-
-    def on_start(self, training: Training) -> None:
-        self.file = open(self.metrics, "ab", buffering=0)  # noqa: SIM115  closed by on_exit
-        self.written = len(training.history)
+        self.metrics.append(training.history)
+        self.metrics.sync()
+        extra, meta = training.snapshot()
+        save_state(state_path(self.run), training.algorithm, extra, meta | {"sha256": self._known()})
 
     def on_validation(self, training: Training, evaluation: Evaluation) -> None:
         if training.best is not None and training.best["iteration"] == training.iteration:
             self._keep_best(training)
 
     def on_iteration(self, training: Training) -> None:
-        assert self.file is not None
-        fresh = training.history[self.written :]
-        self.written = len(training.history)
-        lines = b"".join(json.dumps(line).encode() + b"\n" for line in fresh)
-        try:
-            while lines:  # an unbuffered write may take a part only
-                lines = lines[self.file.write(lines) :]
-        except OSError as error:
-            raise unwritable(self.metrics, error) from error
+        self.metrics.append(training.history)
         if training.due:
             self.checkpoint(training)
 
@@ -127,8 +137,8 @@ class Recorder(Hooks):
             plots.curve(training.history, self.run / "curve.png")
 
     def on_exit(self, training: Training) -> None:
-        if self.file is not None:
-            self.file.close()
+        self.metrics.close()
+        self.held.close()
 
 
 class TestPlan(Hooks):

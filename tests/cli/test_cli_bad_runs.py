@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import TINY, snapshot, write_images
+from small_runs import forget_digests
 
 from fewshot_kit.cli.parser import main
 from fewshot_kit.runs.config import read_config, write_config
@@ -103,6 +104,7 @@ def test_adapt_where_the_run_knows_no_images(cli, run):
     config = read_config(run)
     config["data"]["transform"] = None
     write_config(run, config)
+    forget_digests(run)
     said = cli.refused("adapt run run run")
     assert "run was not trained on image files, so it records no transform for yours; adapt it in Python" in said
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_runs import SMALL, centroids, maml, same, train
+from small_runs import SMALL, centroids, forget_digests, maml, same, train
 from torch import nn
 from toy import Waves, noisy_net, points, world
 
@@ -117,6 +117,7 @@ def test_a_run_that_names_a_class_where_there_is_none_resumes(tmp_path):
     assert "classes" not in config["data"]
     config["data"]["classes"] = {split: ["sine"] for split in ("train", "validation", "test")}
     write_config(tmp_path, config)
+    forget_digests(tmp_path)
     assert waves(iterations=4, resume=True).iterations == 4
     with pytest.raises(InputError, match="cannot be resumed: training.seed was 3 and is now 4"):
         waves(iterations=4, resume=True, seed=4)

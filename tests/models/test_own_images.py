@@ -13,6 +13,7 @@ import torch
 import yaml
 from command_line import BUDGET, write_images
 from mobilenet import IMAGENET, NAME, OPTIONS, SMALL
+from small_runs import forget_digests
 from torch import nn
 
 import fewshot_kit
@@ -134,6 +135,7 @@ class TestCommandLine:
             del older["data"]["transform"][name]
         assert first_difference(_comparable(older, False), _comparable(config, False)) is None
         Path("run/config.yaml").write_text(yaml.safe_dump(older))
+        forget_digests("run")
         assert "3-way" in cli.good(f"train {told} {BUDGET} --run run --resume")
         assert "3-way" in cli.good("evaluate run --episodes 2") and "class0" in cli.good("adapt run photos photos")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from command_line import TINY
 from PIL import Image
-from small_runs import centroids, train
+from small_runs import centroids, forget_digests, train
 from torch import Tensor
 
 from fewshot_kit import datasets
@@ -111,6 +111,7 @@ def test_adapt_warns_in_one_line(cli) -> None:
     config = read_config("run")
     del config["data"]["statistics"]  # as a run of an earlier version
     write_config("run", config)
+    forget_digests("run")
     assert cli("adapt run black paper").err == ""
     cli.good("train --run run --resume")
     cli.good("train --run run --resume --iterations 1")

@@ -57,7 +57,7 @@ def test_config_files(folder, place, value, said):
     put(config, place.split("."), value)
     file.write_text(yaml.safe_dump(config))
     with pytest.raises(InputError, match=said):
-        load(folder)
+        load(folder, accept_edited=True)
 
 
 def test_settings_of_a_run(folder):
@@ -65,7 +65,7 @@ def test_settings_of_a_run(folder):
     config = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump({**config, "training": {"ways": "five"}}))
     with pytest.raises(InputError, match="has ways: 'five'; it must be a whole number"):
-        from_run(folder, kinds=("model",))
+        from_run(folder, kinds=("model",), accept_edited=True)
 
 
 @pytest.mark.parametrize(

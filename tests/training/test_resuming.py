@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from small_runs import KillAt, Killed, centroids, lines, maml, same, train
+from small_runs import KillAt, Killed, centroids, forget_digests, lines, maml, same, train
 from toy import Centroids, points, world
 
 from fewshot_kit.datasets import Data
@@ -146,9 +146,11 @@ def test_a_run_goes_on_after_its_classes_have_moved(tmp_path):
         for part in ("algorithm", "model", "data"):
             config[part]["class"] = "earlier.place." + config[part]["class"].rpartition(".")[2]
         write_config(run, config)
+        forget_digests(run)
         assert train(algorithm, run=run, iterations=2, resume=True).iterations == 2
         config["model"]["class"] = "earlier.place.Other"
         write_config(run, config)
+        forget_digests(run)
         with pytest.raises(InputError, match="model.class was Other and is now Sequential"):
             train(algorithm, run=run, iterations=2, resume=True)
 

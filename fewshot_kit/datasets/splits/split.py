@@ -61,9 +61,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             raise InputError(f"Only square images can be rotated; those of {name} have shape {list(x.shape[1:])}.")
         y = y.cpu()
         self.x, self.y, self.name, self.rotations, self.transform = x, y, name, rotations, transform
-        self.classes = list(classes)
-        if rotations == "classes":
-            self.classes += [f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes]
+        self.classes = with_turns(classes) if rotations == "classes" else list(classes)
         self._sampler = Sampler(y, len(classes), rotations)
         self._stored_classes = list(classes)
         self._on_device: dict[torch.device, Tensor | Store] = {x.device: x}
@@ -276,6 +274,11 @@ class Split(Dataset[tuple[Tensor, int]]):
 
 def _check_counts(**counts: int) -> None:
     check_counts(**{name: int(count) if isinstance(count, np.integer) else count for name, count in counts.items()})
+
+
+def with_turns(classes: Sequence[str]) -> list[str]:
+    """Class names, and those of the same turned by one, two and three quarters."""
+    return [*classes, *(f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes)]
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
