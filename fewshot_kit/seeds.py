@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from numbers import Integral
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 
 from .errors import InputError, in_digits
 
+# Whether several threads draw from the default generators at the same time. None of them may then set their states.
+shared: ContextVar[bool] = ContextVar("shared", default=False)
 SEEDS = range(-(2**63), 2**64)  # what torch's generators take
 
 
@@ -57,3 +60,23 @@ def default_draws(seed: int, name: str, index: int = 0, device: torch.device | s
         if device.type == "cuda":
             torch.cuda.set_rng_state(stream(seed, name, index, device).get_state(), device)
         yield
+
+
+def repeatable(device: torch.device) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Returns a function that makes contexts, in which the default generators draw what they draw from now on.
+
+    A context restores the generators at its end. It does nothing where threads share the generators (`shared`).
+    """
+    if shared.get():
+        return contextlib.nullcontext
+    state, of_gpu = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    @contextlib.contextmanager
+    def again() -> Iterator[None]:
+        with kept_random(device):
+            torch.set_rng_state(state)
+            if of_gpu is not None:
+                torch.cuda.set_rng_state(of_gpu, device)
+            yield
+
+    return again

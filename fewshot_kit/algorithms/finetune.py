@@ -27,6 +27,7 @@ class Finetune(GradientBased):
     """
 
     takes_rules = False
+    through_steps = False
 
     def __init__(self, model: nn.Module, lr: float = 0.01, *, steps: int = 50, **options: Any) -> None:
         super().__init__(model, lr, first_order=True, steps=steps, **options)

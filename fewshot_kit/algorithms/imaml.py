@@ -37,6 +37,8 @@ class IMAML(HeadRate):
         damping: a number added to `penalty` in the solver.
     """
 
+    through_steps = False
+
     def __init__(
         self,
         model: nn.Module,

@@ -92,6 +92,11 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
         """Raises `InputError` for options out of range."""
         super().check()
         check_counts(steps=self.steps)
+        if self.truncate is not None:
+            raise InputError(
+                f"MAML++ learns from the loss after every step; leave truncate={self.truncate} out, or take fewer "
+                "steps."
+            )
         if not isinstance(self.annealing, int | float) or not 0 <= self.annealing <= 1:
             raise InputError(f"annealing is {self.annealing!r}; it must be a fraction of training, from 0 to 1.")
 
@@ -145,11 +150,13 @@ class MAMLPlusPlus(LearnedRate, HeadRate):
     ) -> list[tuple[Tensors, Tensors]]:
         """Returns parameters and buffers after each step, with those of the step's batch norm among them."""
         found = []
-        loss = self.support_loss(x, y, order)
+        loss, again = self.support_loss(x, y, order), self.again()
         for step in range(self.steps):
             rates, norms, statistics = self._at(step)
             rule = clipped(sgd(rates), self.clip)
-            parameters, buffers = inner_loop(_with(norms, loss), parameters, {**buffers, **statistics}, rule, 1, order)
+            parameters, buffers = inner_loop(
+                _with(norms, loss), parameters, {**buffers, **statistics}, rule, 1, order, again=again
+            )
             found.append(({**parameters, **norms}, buffers))
         return found
 

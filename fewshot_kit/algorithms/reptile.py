@@ -30,6 +30,7 @@ class Reptile(GradientBased):
     """
 
     takes_rules = False
+    through_steps = False
 
     def __init__(self, model: nn.Module, lr: float = 0.003, *, steps: int = 8, batch: int = 10, **options: Any) -> None:
         self.batch = batch

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..algorithms import Algorithm
+from ..algorithms.bases.recomputed import VECTORISED
 from ..episodes import Episode
 from ..errors import InputError, first_line
 from .misfits import FAILURES, check_fit
@@ -51,6 +52,7 @@ KNOWN = (
     ),
     Known("does not require grad", "a gradient by autograd", SLOPE),
     Known("backward() called inside", "backward()", SLOPE),
+    Known(VECTORISED, "checkpoint=True", "leave it out"),
 )
 
 

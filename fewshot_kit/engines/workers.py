@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..modules.modes import twice_differentiable
+from ..seeds import shared
 from .replicas import Copies
 from .results import Result, combined
 
@@ -45,6 +46,7 @@ def together(
 
     def work(one: Algorithm, share: Share) -> Part:
         torch.set_num_threads(1)
+        shared.set(True)  # in the context of this thread
         with torch.set_grad_enabled(grad):
             return several(one, share)
 

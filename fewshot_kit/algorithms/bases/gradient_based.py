@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +22,7 @@ from .class_means import start_of_head
 from .clipping import clipped
 from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
 from .protocol import Algorithm, Criterion
+from .recomputed import Within
 
 
 class GradientBased(Algorithm):
@@ -41,18 +45,27 @@ class GradientBased(Algorithm):
         head: name of the head; by default the last `nn.Linear`.
         class_means: start every task's head at the class means of its support features, where it scores as a
             prototypical network does (Proto-MAML). The model's own head is then not used.
+        checkpoint: compute every inner step a second time in the outer backward pass, in place of keeping what it
+            saved. Memory then hardly grows with `steps`, and the time by about one more inner loop. The gradients are
+            the same. The engine `"vmap"` cannot do this.
+        truncate: number of last steps that the meta-gradient flows through, by default all (Shaban, Cheng, Hatch and
+            Boots, "Truncated Back-propagation for Bilevel Optimization", 2019). The steps before them keep no graph:
+            the gradient with respect to the parameters that they led to becomes, unchanged, that of the initial
+            parameters. 0 is the gradient of `first_order=True`, and `steps` or more the full one.
         batch_norm: where batch norm takes its statistics from. `transductive`: from the batch at hand, so that
             queries are normalised together (the MAML paper). `support`: from the support set under the adapted
             parameters (inductive). `running`: from the stored statistics, which meta-training does not change.
         criterion: `(scores, targets) -> scalar`; by default chosen by the targets.
 
     Raises:
-        InputError: steps below 0, a rate or `clip` that is no positive number, an unknown policy or head.
+        InputError: steps below 0, a rate or `clip` that is no positive number, an unknown policy or head; `checkpoint`
+            or `truncate` for an algorithm whose meta-gradient does not flow through the inner steps.
     """
 
     descends = True
     keeps_head = True
     takes_rules = True  # whether `optimizer` may name the update rule; False for algorithms with a rule of their own
+    through_steps = True  # whether the meta-gradient flows through the inner steps
     lr: float
     steps: int
     batch_norm: str
@@ -69,11 +82,14 @@ class GradientBased(Algorithm):
         head: str | None = None,
         class_means: bool = False,
         batch_norm: str = "transductive",
+        checkpoint: bool = False,
+        truncate: int | None = None,
         criterion: Criterion | None = None,
     ) -> None:
         super().__init__(model, criterion)
         self.lr, self.first_order, self.steps, self.optimizer = lr, first_order, steps, optimizer
         self.clip, self.head, self.class_means, self.batch_norm = clip, head, class_means, batch_norm
+        self.checkpoint, self.truncate = checkpoint, truncate
 
     def check(self) -> None:
         """Raises `InputError` for options out of range, and a head that the model does not have."""
@@ -91,6 +107,13 @@ class GradientBased(Algorithm):
             check_rate(clip=self.clip)
         if self.head is not None:
             find_head(self.model, self.head)
+        if self.truncate is not None:
+            check_counts(0 if self.takes_rules else 1, truncate=self.truncate)  # with 0, no rule of its own would learn
+        if not self.through_steps and (self.checkpoint or self.truncate is not None):
+            said = "checkpoint=True" if self.checkpoint else f"truncate={self.truncate}"
+            raise InputError(
+                f"The meta-gradient of {type(self).__name__} does not flow through the inner steps; leave {said} out."
+            )
         self.policy.check(self.model)
 
     @property
@@ -139,8 +162,17 @@ class GradientBased(Algorithm):
         unread = set() if self.policy.reads_stored else {id(buffer) for m in normalising for buffer in m.buffers()}
         buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
         order = 0 if not differentiable else 1 if self.first_order else 2
-        with torch.enable_grad(), self.policy.on_support(self.model), twice_differentiable(self.model):
+        with torch.enable_grad(), self._stepping(self.policy):
             return self.descend(x, y, self.start(x, y, buffers, order), buffers, order)
+
+    @contextlib.contextmanager
+    def _stepping(self, policy: Policy) -> Iterator[None]:
+        with policy.on_support(self.model), twice_differentiable(self.model):
+            yield
+
+    def again(self) -> Within | None:
+        """Returns what `inner_loop` takes as `again`: the context of an inner step if `checkpoint` asks for it."""
+        return functools.partial(self._stepping, self.policy) if self.checkpoint else None
 
     def start(self, x: Tensor, y: Tensor, buffers: Tensors, order: int) -> Tensors:
         """Returns the parameters that the task's inner loop starts from: `initial`, or with the head at class means."""
@@ -168,7 +200,8 @@ class GradientBased(Algorithm):
             order: as in `inner_loop`.
         """
         loss = self.support_loss(x, y, order)
-        return [inner_loop(loss, parameters, buffers, clipped(self.rule(), self.clip), self.steps, order)]
+        rule, truncate, again = clipped(self.rule(), self.clip), self.truncate, self.again()
+        return [inner_loop(loss, parameters, buffers, rule, self.steps, order, truncate=truncate, again=again)]
 
     def remembered(self, adapted: tuple[Tensors, Tensors], x: Tensor) -> dict[str, Any]:
         """Returns the state of a task, made from its adapted parameters and buffers and its support images `x`."""
@@ -238,4 +271,9 @@ class GradientBased(Algorithm):
             raise InputError(
                 f"learn2learn's and higher's learners take plain steps, and optimizer is {self.optimizer!r}; use "
                 "adapt(x, y) and predict(state, x), or optimizer='sgd'."
+            )
+        if self.truncate is not None:
+            raise InputError(
+                f"learn2learn's and higher's learners keep the graph of all steps, and truncate is {self.truncate}; "
+                "use adapt(x, y) and predict(state, x), or leave truncate out."
             )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...modules.private import inside_transform
+from .recomputed import Within, recomputed
 
 Tensors = dict[str, Tensor]
 # (adapting parameters, buffers) -> (loss, buffers after the forward pass)
@@ -72,7 +73,15 @@ RULES: dict[str, Callable[[float], Rule]] = {"sgd": sgd, "adam": adam}
 
 
 def inner_loop(
-    loss: Loss, parameters: Tensors, buffers: Tensors, rule: Rule, steps: int, order: int
+    loss: Loss,
+    parameters: Tensors,
+    buffers: Tensors,
+    rule: Rule,
+    steps: int,
+    order: int,
+    *,
+    truncate: int | None = None,
+    again: Within | None = None,
 ) -> tuple[Tensors, Tensors]:
     """Takes `steps` updates of `parameters` by `rule` along the gradient of `loss`.
 
@@ -82,18 +91,44 @@ def inner_loop(
         loss: `(parameters, buffers) -> (scalar, buffers)`.
         order: 2 leaves the result differentiable with respect to the initial parameters. 1 does so too, but treats the
             gradients as constants (FOMAML). 0 keeps no graph from one step to the next.
+        truncate: number of last steps that keep a graph, by default all. The gradient with respect to the parameters
+            before these steps becomes, unchanged, that with respect to the initial parameters.
+        again: makes the context in which a step is computed again in the outer backward pass (`recomputed`). None
+            keeps what every step saved.
 
     Returns:
         The adapted parameters and the buffers after the last step.
     """
-    memory = rule.init(parameters)
-    for step in range(steps):
+    memory, start = rule.init(parameters), parameters
+    device = next((p.device for p in parameters.values()), torch.device("cpu"))
+    joined = steps - truncate if truncate is not None and order > 0 else 0  # the first step that keeps a graph
+
+    def one(parameters: Tensors, buffers: Tensors, memory: Any, step: int, order: int) -> tuple[Tensors, Tensors, Any]:
         gradients, value, buffers = _gradients(loss, parameters, buffers, create_graph=order == 2)
         with torch.set_grad_enabled(order > 0):
             parameters, memory = rule.update(parameters, gradients, value, memory, step)
-        if order == 0:
+        return parameters, buffers, memory
+
+    for step in range(steps):
+        if step == joined > 0:
+            parameters, buffers = _from(start, parameters), _constant(buffers)
+        kept = order if step >= joined else 0
+        if again is None or kept == 0:
+            parameters, buffers, memory = one(parameters, buffers, memory, step, kept)
+        else:
+            parameters, buffers, memory = recomputed(one, again, device, parameters, buffers, memory, step, kept)
+        if kept == 0:
             parameters = {name: leaf(p) for name, p in parameters.items()}
-    return parameters, buffers
+    return (_from(start, parameters) if steps == joined > 0 else parameters), buffers
+
+
+def _constant(tensors: Tensors) -> Tensors:
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _from(start: Tensors, parameters: Tensors) -> Tensors:
+    """Returns the parameters, with a gradient that is passed on to `start` as it is."""
+    return {name: p.detach() + (start[name] - start[name].detach()) for name, p in parameters.items()}
 
 
 def descended(
