@@ -190,7 +190,7 @@ class Registry:
                 with contained():
                     self._load(entry)
             except Failed as error:
-                source = entry.dist.name if entry.dist else entry.value
+                source = (entry.dist and entry.dist.name) or entry.value  # damaged metadata have no name
                 said = f"The plug-in '{source}' failed to load its {self.kind} '{entry.name}' ({error})."
                 self._broken[entry.name] = said, error.__cause__
                 warnings.warn(said, stacklevel=4)

@@ -87,6 +87,7 @@ def odd_avif() -> bytes:
 
 IMAGES: dict[str, Maker] = {
     "long": lambda folder: put(folder, "long.png", png(1, 100_000_000, 1000)),
+    "narrow": lambda folder: put(folder, "narrow.png", png(1, 80_000_000, 1000)),
     "wide": lambda folder: put(folder, "wide.png", png(2**31 - 1, 1, 0)),
     "square": lambda folder: put(folder, "square.png", png(12_000, 12_000, 10)),
     "no pixels": lambda folder: put(folder, "none.png", png(0, 0)),

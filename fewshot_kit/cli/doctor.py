@@ -16,7 +16,7 @@ from types import ModuleType
 import torch
 
 from .. import __version__, algorithms, compat, datasets, models
-from ..errors import first_line
+from ..errors import InputError, first_line
 
 VERSIONS = ("torch", "torchvision", "learn2learn", "higher", "numpy", "pillow")
 OLD_CACHE = ".fewshot-kit"
@@ -117,7 +117,11 @@ def _plugins() -> Iterator[Check]:
 
 
 def _data() -> Check:
-    root = datasets.find_root()
+    try:
+        root = datasets.find_root()
+    except InputError as error:
+        mend = "Set FEWSHOT_KIT_DATA to the folder of your data sets."
+        return Check("data", False, f"$FEWSHOT_KIT_DATA: {error}", mend)
     chosen = "$FEWSHOT_KIT_DATA" if os.environ.get("FEWSHOT_KIT_DATA") else "the user's data folder"
     content = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
     if content:
@@ -132,11 +136,13 @@ def _data() -> Check:
 
 def _cache() -> Check:
     chosen = "$FEWSHOT_KIT_CACHE" if os.environ.get("FEWSHOT_KIT_CACHE") else "the user's cache folder"
-    place = f"{datasets.find_cache()} ({chosen})"
+    mend = "Set FEWSHOT_KIT_CACHE to a folder of your own."
     try:
+        place = f"{datasets.find_cache()} ({chosen})"
         files = datasets.cached_files()
+    except InputError as error:
+        return Check("cache", False, f"{chosen}: {error}", mend)
     except OSError as error:
-        mend = "Set FEWSHOT_KIT_CACHE to a folder of your own."
         return Check("cache", True, f"{place} cannot be read: {error.strerror or error}", mend)
     return Check("cache", True, f"{place} holds {size_in_words(files.values())}")
 
@@ -148,7 +154,10 @@ def size_in_words(sizes: Collection[int]) -> str:
 
 def _old_caches() -> Iterator[Check]:
     """Finds the caches of earlier versions: `.fewshot-kit` in the data folder or in a folder of it."""
-    root = datasets.find_root()
+    try:
+        root = datasets.find_root()
+    except InputError:  # which `_data` says
+        return
     for folder in sorted({*root.glob(OLD_CACHE), *root.glob(f"*/{OLD_CACHE}")}):
         sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
         said = f"{folder} holds {size_in_words(sizes)} that are not used any more"

@@ -281,8 +281,13 @@ def _make(create: Any, recipe: dict[str, Any], kind: str, path: str | Path, **mo
 def record_results(run: str | Path, results: dict[str, Any]) -> None:
     """Adds to `results.json`, atomically, and replaces keys that exist."""
     path = Path(run) / "results.json"
+    write_bytes(path, json.dumps(read_results(run) | plain(results), indent=2).encode())
+
+
+def read_results(run: str | Path) -> dict[str, Any]:
+    """Returns the content of `results.json`, or {} if there is none or it is damaged."""
     try:
-        before = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        before = {}
-    write_bytes(path, json.dumps(before | plain(results), indent=2).encode())
+        found = json.loads((Path(run) / "results.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

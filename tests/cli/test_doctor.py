@@ -105,6 +105,15 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert denied.ok and denied.said.endswith("cannot be read: Permission denied") and denied.mend
 
 
+@pytest.mark.usefixtures("no_imports")
+def test_folders_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, variable in (("data", "FEWSHOT_KIT_DATA"), ("cache", "FEWSHOT_KIT_CACHE")):
+        monkeypatch.setenv(variable, "~nobody-at-all")
+        found = by_name(diagnose())[name]
+        assert not found.ok and found.said.startswith(f"${variable}: There is no user for the path ~nobody-at-all")
+        assert found.mend.startswith(f"Set {variable} to")
+
+
 def test_render_aligns_and_marks() -> None:
     checks = [Check("a", True, "fine"), Check("long", True, "so so", "do this"), Check("b", False, "bad", "do that")]
     assert render(checks).splitlines() == [

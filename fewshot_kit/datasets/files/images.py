@@ -28,7 +28,8 @@ ORIENTATION = 0x0112  # the EXIF tag
 LARGEST_FILE = 600_000_000  # bytes; the largest photo that Pillow decodes has less, at 16 bits and uncompressed
 
 
-LARGEST_SIDE = 10_000  # pixels that an image is resized to
+LONGEST_SIDE = 1_000_000  # pixels of an image file; Pillow takes ten times the bytes of an image of narrow rows
+LARGEST_SIZE = 10_000  # pixels that an image is resized to
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Transform:
             or the image from 0 to 1 if both are empty.
 
     Raises:
-        InputError: a size below 1; other channels; an unknown way of resampling; a crop outside of (0, 1]; not one
-            mean and deviation per channel.
+        InputError: a size below 1 or above 10,000; other channels; an unknown way of resampling; a crop outside of
+            (0, 1]; not one mean and deviation per channel.
     """
 
     image_size: int
@@ -59,8 +60,8 @@ class Transform:
     deviation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.image_size <= LARGEST_SIDE:
-            raise InputError(f"image_size is {self.image_size}; it must be 1 to {LARGEST_SIDE:,} pixels.")
+        if not 1 <= self.image_size <= LARGEST_SIZE:
+            raise InputError(f"image_size is {self.image_size}; it must be 1 to {LARGEST_SIZE:,} pixels.")
         if self.channels not in (1, 3):
             raise InputError(f"channels is {self.channels}; it must be 1 (grey) or 3 (colour).")
         if self.resample not in RESAMPLE:
@@ -165,8 +166,9 @@ def opened_image(source: Path | str | bytes, name: str, enough: int | None = Non
             most = Pillow.MAX_IMAGE_PIXELS or math.inf  # None is a user's own wish
             if enough is not None and image.width * image.height > most:
                 image.draft(None, (enough, enough))
-            if image.width * image.height > most:
-                raise ValueError(f"{image.width:,} x {image.height:,} pixels are more than {most:,}")
+            if image.width * image.height > most or max(image.size) > LONGEST_SIDE:
+                size = f"{image.width:,} x {image.height:,} pixels"
+                raise ValueError(f"{size} are more than {most:,}, or than {LONGEST_SIDE:,} on a side")
             yield image
     except FileNotFoundError:
         raise InputError(f"There is no image {name}.") from None
