@@ -94,9 +94,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     recorded = (read_config(arguments.folder).get("data") or {}).get("transform")
     images = datasets.Transform(**recorded) if recorded and models.images_of(algorithm.model) else None
     data = create(datasets, config.dataset, made_to_fit(config, images))
+    if "dataset" not in wanted:  # the run's own, in which other classes may be to be tested on by now
+        data = experiment.as_trained(data, arguments.folder)
     split = getattr(data, arguments.split)
     if split is None:
         raise InputError(f"{data.name} has no {arguments.split} split; take --split test.")
+    if "dataset" in wanted and arguments.split != "train":
+        experiment.warn_of_known(split, arguments.folder, config)
     tested = evaluate_on(
         algorithm,
         split,

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .. import algorithms, datasets, models
 from ..algorithms import Algorithm
 from ..datasets import Data
 from ..datasets.splits.contract import LabelledSplit, TaskSplit
+from ..datasets.splits.recorded import as_recorded
 from ..options import check_options, options_of
 from ..runs.checkpoints import read_run, read_state, state_path
 from ..runs.config import read_config
@@ -49,10 +51,13 @@ def make(config: TrainConfig, going_on: bool = False) -> tuple[Data[TaskSplit], 
     """The data set, and the algorithm with its network, of the sizes that data and task ask for.
 
     Args:
-        going_on: the weights are in a checkpoint; those that the network started from may be gone.
+        going_on: the weights are in the checkpoint of a run, and those that the network started from may be gone; the
+            data set is split into the classes that the run recorded.
     """
     check_options(models.get(config.model), config.model_options, f"'{config.model}'")
     data: Data[TaskSplit] = create(datasets, config.dataset, made_to_fit(config, own_images(config)))
+    if going_on:
+        data = as_trained(data, config.folder())
     sizes = fitting({"ways": config.ways, "seed": config.seed}, data.train.example_shape)
     takes = options_of(models.get(config.model)).parameters
     fitted = {name: value for name, value in sizes.items() if name in takes}
@@ -91,11 +96,42 @@ def train(
             print(f"{config.algorithm} starts from {config.init}, trained first in {init}", file=sys.stderr)
         train(first, resume=begun(first.folder()), progress=progress)
     settings = dataclasses.replace(config.training(), init=init)
+    if init and not going_on and begun(init):
+        warn_of_known(data.test, init, config)
     training = train_by(
         settings, algorithm, data, run=folder, resume=resume, accept_edited=accept_edited, device=config.device,
         progress=progress, hooks=hooks,
     )  # fmt: skip
     return data, algorithm, training
+
+
+def as_trained(data: Data[TaskSplit], run: str | Path) -> Data[TaskSplit]:
+    """A data set with its classes in training, validation and test as in a run (`as_recorded`). What changed is said."""
+    recorded = (read_config(run).get("data") or {}).get("classes") or {}
+    data, said = as_recorded(data, recorded, run)
+    if said:
+        print(f"fewshot-kit: {said}", file=sys.stderr)
+    return data
+
+
+def warn_of_known(split: TaskSplit, run: str | Path, config: TrainConfig) -> None:
+    """Warns where a run was trained on classes of a split that is to be tested on.
+
+    Classes of one name are the same where data sets have the same name and files.
+    """
+    known = read_config(run).get("data") or {}
+    files = "root" in options_of(datasets.get(config.dataset)).parameters
+    root = (known.get("options") or {}).get("root")
+    if not files or known.get("name") != config.dataset or root != config.dataset_options.get("root"):
+        return
+    trained = set((known.get("classes") or {}).get("train", ()))
+    seen = [label for label in split.classes if label in trained] if isinstance(split, LabelledSplit) else []
+    if seen:
+        warnings.warn(
+            f"{run} was trained on {len(seen)} of the classes of {split.name} ('{seen[0]}' is one): an accuracy on "
+            "them is none on unseen classes.",
+            stacklevel=2,
+        )
 
 
 def earlier(config: TrainConfig) -> TrainConfig | None:

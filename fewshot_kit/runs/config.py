@@ -12,7 +12,8 @@ import torch
 
 from ..algorithms import Algorithm
 from ..datasets import Split
-from ..datasets.splits.contract import DataSet, LabelledSplit
+from ..datasets.splits.contract import DataSet
+from ..datasets.splits.recorded import classes_of
 from ..errors import InputError, first_line
 from .likeness import measured
 from .storage import write_bytes
@@ -59,9 +60,7 @@ def _described(data: DataSet) -> dict[str, Any]:
     }
     if own and own.x.dtype == torch.uint8 and own.x.dim() == 4:
         described["statistics"] = plain(measured(own.x))  # of images only, for `likeness.unlike`
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    labelled = {name: split for name, split in splits.items() if isinstance(split, LabelledSplit)}
-    classes = {name: [str(label) for label in split.classes] for name, split in labelled.items()}
+    classes = classes_of(data)
     return described | ({"classes": classes} if classes else {})
 
 

@@ -58,9 +58,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             raise InputError(f"Only square images can be rotated; those of {name} have shape {list(x.shape[1:])}.")
         y = y.cpu()
         self.x, self.y, self.name, self.rotations, self.transform = x, y, name, rotations, transform
-        self.classes = list(classes)
-        if rotations == "classes":
-            self.classes += [f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes]
+        self.classes = with_turns(classes) if rotations == "classes" else list(classes)
         self._sampler = Sampler(y, len(classes), rotations)
         self._stored_classes = list(classes)
         self._on_device: dict[torch.device, Tensor] = {x.device: x}
@@ -259,6 +257,11 @@ class Split(Dataset[tuple[Tensor, int]]):
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
         return self._on_device[device]
+
+
+def with_turns(classes: Sequence[str]) -> list[str]:
+    """Class names, and those of the same turned by one, two and three quarters."""
+    return [*classes, *(f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes)]
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
