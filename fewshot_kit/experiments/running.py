@@ -106,7 +106,7 @@ def train(
 
 
 def as_trained(data: Data[TaskSplit], run: str | Path) -> Data[TaskSplit]:
-    """A data set with its classes in training, validation and test as in a run (`as_recorded`). What changed is said."""
+    """A data set with its classes in training, validation and test as in a run (`as_recorded`); says what changed."""
     recorded = (read_config(run).get("data") or {}).get("classes") or {}
     data, said = as_recorded(data, recorded, run)
     if said:
