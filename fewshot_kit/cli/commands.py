@@ -185,7 +185,7 @@ def _list_suited(arguments: argparse.Namespace) -> int:
         )
     settings = {"dataset": arguments.suited_to}
     if Path(arguments.suited_to).is_dir():
-        settings = from_run(arguments.suited_to, kinds=("dataset",))
+        settings = from_run(arguments.suited_to, kinds=("dataset",), accept_edited=True)  # it is only looked up
     config = TrainConfig(**merged(settings, given(arguments)))
     train = create(datasets, config.dataset, config.dataset_options).train
     if not isinstance(train, datasets.Split):

@@ -108,9 +108,12 @@ def train(
 
 
 def as_trained(data: Data[TaskSplit], run: str | Path) -> Data[TaskSplit]:
-    """A data set with its classes in training, validation and test as in a run; see `as_recorded`."""
+    """A data set with its classes in training, validation and test as in a run (`as_recorded`); says what changed."""
     recorded = (read_config(run).get("data") or {}).get("classes") or {}
-    return as_recorded(data, recorded, run)
+    data, said = as_recorded(data, recorded, run)
+    if said and Processes.current().leads:
+        print(f"fewshot-kit: {said}", file=sys.stderr)
+    return data
 
 
 def warn_of_known(split: TaskSplit, run: str | Path, config: TrainConfig) -> None:

@@ -1,6 +1,7 @@
 """The recipes that the package ships: they fit what they are for, and flags win over them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,18 @@ def test_what_a_run_starts_from_is_trained_first_and_shared(staged):
     experiment.train(staged(algorithm="maml", run="runs/two", iterations=1), progress=False)
     assert first.folder().joinpath("metrics.jsonl").stat().st_mtime_ns == before
     assert experiment.earlier(staged(algorithm="maml", run="runs/two", seed=5)).folder() != first.folder()
+
+
+def test_whether_a_run_is_finished_is_read_from_its_checkpoint(staged):
+    config = staged(algorithm="baseline", run="runs/one")
+    assert not experiment.finished("runs/one")
+    experiment.train(config, progress=False)
+    Path("runs/one/results.json").write_text('{"train')  # cut by another program
+    assert experiment.finished("runs/one")
+    checkpoint = Path("runs/one/checkpoints/last.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    with pytest.raises(InputError, match="runs/one/checkpoints/last.safetensors is truncated or damaged"):
+        experiment.finished("runs/one")
 
 
 def test_the_classes_to_learn_are_counted(staged):

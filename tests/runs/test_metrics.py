@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import pytest
-from small_runs import centroids, lines, same, train
+from small_runs import KillAt, centroids, lines, same, train
 
 from fewshot_kit.errors import InputError
+from fewshot_kit.training import meta_update
 from fewshot_kit.training.hooks import Hooks
 
 
@@ -65,3 +67,16 @@ def test_a_removed_run_folder_stops_the_run(tmp_path):
             hooks=[At(2, lambda: shutil.rmtree(tmp_path / "run")), Count()],
         )
     assert reached == [1, 2] and not (tmp_path / "run").exists()
+
+
+def test_figures_that_are_read_late_are_written_before_a_checkpoint(tmp_path, monkeypatch):
+    """On a GPU the figures of ten iterations are read at once, unless a signal asks for a stop before."""
+    train(centroids(), run=tmp_path / "whole", iterations=8)
+    usual = meta_update.read_figures
+    with monkeypatch.context() as patch:
+        patch.setattr(meta_update, "read_figures", lambda training: usual(training) if training.due else None)
+        with pytest.raises(KeyboardInterrupt, match="after iteration 3 of 8"):
+            train(centroids(), run=tmp_path / "run", iterations=8, hooks=[KillAt(3, signal.SIGTERM)])
+    assert len(lines(tmp_path / "run").splitlines()) == 3
+    train(centroids(), run=tmp_path / "run", iterations=8, resume=True)
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,16 +28,19 @@ def classes_of(data: DataSet) -> dict[str, list[str]]:
     }
 
 
-def as_recorded(data: AnyData, recorded: Mapping[str, Sequence[str]], run: str | Path) -> AnyData:
-    """The data set with its classes split as a run recorded it; the same object where they are.
+def as_recorded(data: AnyData, recorded: Mapping[str, Sequence[str]], run: str | Path) -> tuple[AnyData, str]:
+    """A data set with its classes split as a run recorded it.
 
     A data set that is split by fractions is split otherwise once it has grown, and classes that the run was trained on
-    would be tested on. Classes that the run does not know are left out, with a warning.
+    would be tested on. Classes that the run does not know are left out.
 
     Args:
         data: the data set as it is now.
         recorded: what `classes_of` gave when the run was trained.
         run: the run folder, for messages.
+
+    Returns:
+        The data set, the same object where nothing changed; and what changed in words, or "".
 
     Raises:
         InputError: a class is not there any more; or the splits are not the kit's, and cannot be split otherwise.
@@ -46,7 +48,7 @@ def as_recorded(data: AnyData, recorded: Mapping[str, Sequence[str]], run: str |
     now = {name: _upright(labels) for name, labels in classes_of(data).items()}
     then = {name: _upright(recorded[name]) for name in WORDS if name in recorded}
     if now == then or not now or not then:
-        return data
+        return data, ""
     before = {label: name for name, labels in then.items() for label in labels}
     there = {label: name for name, labels in now.items() for label in labels}
     gone = [label for label in before if label not in there]
@@ -63,15 +65,14 @@ def as_recorded(data: AnyData, recorded: Mapping[str, Sequence[str]], run: str |
             f"Class '{label}' is in the {WORDS[there[label]]} split of {_name(data)}, and was not when {run} was "
             "trained; give the data set as it was."
         )
-    if new or moved:
-        what = (
-            f"{len(new)} classes that {run} does not know ({_some(new)}): they are left out"
-            if new
-            else f"{len(moved)} classes in other splits than when {run} was trained ({_some(moved)}): they are put back"
-        )
-        warnings.warn(f"{data.name} has {what}, and its classes are split as they were.", stacklevel=3)
     parts: dict[str, Any] = {name: _part(data, name, then[name]) if name in then else None for name in WORDS}
-    return dataclasses.replace(data, **parts)
+    what = ""
+    if new:
+        what = f"{len(new)} classes that {run} does not know ({_some(new)}): they are left out"
+    elif moved:
+        what = f"{len(moved)} classes in other splits than when {run} was trained ({_some(moved)}): they are put back"
+    said = what and f"{data.name} has {what}, and its classes are split as they were."
+    return dataclasses.replace(data, **parts), said
 
 
 def _part(data: Data[Split], name: str, labels: list[str]) -> Split:
