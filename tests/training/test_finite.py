@@ -74,6 +74,7 @@ def test_a_resumed_run_counts_on_and_gives_the_same(tmp_path):
     result = train(again, run=tmp_path / "cut", resume=True, **SKIP)
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut") and same(algorithm, again)
     assert result.skipped == len(left_out(result)) > 0
+    assert left_out(result)[0] < 4 < left_out(result)[-1]  # before the checkpoint and after it
     assert (tmp_path / "cut" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
