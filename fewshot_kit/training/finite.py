@@ -83,12 +83,12 @@ class Measured(NamedTuple):
 
 
 def measured(iteration: int, algorithm: Algorithm, losses: Tensor, means: dict[str, Tensor]) -> Measured:
-    """What an iteration's losses `[T]`, their means and its gradients are, without waiting for the device."""
+    """What an iteration's losses `[T]` and gradients are, without waiting for the device; `means` are others."""
     slopes = {name: p.grad for name, p in algorithm.named_parameters() if p.grad is not None and p.grad.numel()}
     # The largest absolute value is not finite if any is not, and unlike a norm it does not overflow.
     largest = [torch.linalg.vector_norm(slope, math.inf).double() for slope in slopes.values()]
     stacked = torch.stack(largest) if largest else losses.new_empty(0, dtype=torch.float64)
-    return Measured(iteration, means, losses.double(), stacked, list(slopes))
+    return Measured(iteration, {"loss": losses.mean(), **means}, losses.double(), stacked, list(slopes))
 
 
 def read(unread: list[Measured]) -> list[Figures]:

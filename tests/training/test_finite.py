@@ -74,6 +74,7 @@ def test_a_resumed_run_counts_on_and_gives_the_same(tmp_path):
     result = train(again, run=tmp_path / "cut", resume=True, **SKIP)
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut") and same(algorithm, again)
     assert result.skipped == len(left_out(result)) > 0
+    assert left_out(result)[0] < 4 < left_out(result)[-1]  # before the checkpoint and after it
     assert (tmp_path / "cut" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -135,10 +136,9 @@ def test_figures_come_back_as_they_were_measured():
     algorithm = MAML(noisy_net())
     weight, bias = algorithm.model[0].weight, algorithm.model[0].bias
     weight.grad = torch.full_like(weight, -3.0)
-    means = {"loss": torch.tensor(2.0), "accuracy": torch.tensor(0.5)}
-    unread = [measured(1, algorithm, torch.tensor([1.0, 3.0]), means)]
+    unread = [measured(1, algorithm, torch.tensor([1.0, 3.0]), {"accuracy": torch.tensor(0.5)})]
     weight.grad[0, 0], bias.grad = -math.inf, torch.zeros_like(bias)
-    unread.append(measured(2, algorithm, torch.tensor([1.0, math.nan]), {"loss": torch.tensor(math.nan)}))
+    unread.append(measured(2, algorithm, torch.tensor([1.0, math.nan]), {}))
     one, other = read(unread)
     assert one == Figures(1, {"loss": 2.0, "accuracy": 0.5}, [1.0, 3.0], {"model.0.weight": 3.0}) and one.finite
     assert other.slopes == {"model.0.weight": math.inf, "model.0.bias": 0.0} and not other.finite
