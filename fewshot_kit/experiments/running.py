@@ -16,7 +16,7 @@ from ..algorithms import Algorithm
 from ..datasets import Data
 from ..datasets.splits.contract import LabelledSplit, TaskSplit
 from ..options import check_options, options_of
-from ..runs.checkpoints import read_results, state_path
+from ..runs.checkpoints import state_path
 from ..runs.config import read_config
 from ..seeds import default_draws
 from ..training.hooks import Hooks
@@ -122,4 +122,5 @@ def begun(run: str | Path) -> bool:
 
 def finished(run: str | Path) -> bool:
     """Whether a run was trained to its end."""
-    return "training" in read_results(run)
+    path = Path(run) / "results.json"
+    return path.exists() and "training" in json.loads(path.read_text())
