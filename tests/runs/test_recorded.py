@@ -10,9 +10,8 @@ from small_runs import maml, train
 from fewshot_kit import Learner, adapt, algorithms, models
 from fewshot_kit.datasets import Transform
 from fewshot_kit.errors import InputError
-from fewshot_kit.experiments.running import finished
 from fewshot_kit.experiments.settings import from_run
-from fewshot_kit.runs.checkpoints import load, record_results, save, state_path
+from fewshot_kit.runs.checkpoints import load, read_results, record_results, save, state_path
 from fewshot_kit.runs.config import plain
 from fewshot_kit.runs.recorded import from_recorded
 from fewshot_kit.runs.storage import read, write
@@ -150,9 +149,9 @@ def test_weights_of_another_kind_of_number(tmp_path):
 @pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff", b"[" * 100_000, b"5"])
 def test_results_that_are_none(tmp_path, content):
     (tmp_path / "results.json").write_bytes(content)
-    assert not finished(tmp_path)
+    assert read_results(tmp_path) == {}
     record_results(tmp_path, {"training": {}})
-    assert finished(tmp_path)
+    assert read_results(tmp_path) == {"training": {}}
 
 
 def test_text_that_no_file_can_hold():
