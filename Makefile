@@ -13,7 +13,7 @@ TORCH := $(if $(UV_FIND_LINKS),,--torch-backend auto)
 DEMO := --dataset glyphs --model conv4 --algorithm maml --ways 5 --shots 1 --iterations 200 \
 	--validate-every 100 --validation-episodes 100
 
-.PHONY: demo test test-all test-long lint bench clean
+.PHONY: demo test test-all test-long lint bench soak clean
 
 demo: $(INSTALLED)
 	rm -rf runs/demo
@@ -35,6 +35,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy fewshot_kit
 	$(BIN)/lint-imports
+
+# Kills, damaged files and files made in malice: a quarter of an hour; it fails if anything is lost or let in.
+soak: $(INSTALLED)
+	$(BIN)/python benchmarks/soak.py
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/accuracy.py
