@@ -1,4 +1,4 @@
-"""Accuracy over many episodes, with an interval: a fixed, seeded list of tasks."""
+"""Evaluates algorithms on a fixed, seeded list of episodes: a mean with a confidence interval."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .modules.place import device_of, dtype_of, find_device
 from .ranges import check_counts, check_rate
 from .seeds import default_draws, stream
 
-BATCH = 16  # episodes at a time: memory does not grow with their number
+BATCH = 16  # episodes at a time, so that memory does not grow with their number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Evaluation:
 
     measure: str  # "accuracy" or "mse"
     mean: float
-    interval: float  # nan for a single episode
+    interval: float  # nan for a single episode, or if an episode diverged
     loss: float  # mean query loss by the algorithm's criterion
     per_episode: list[float] = dataclasses.field(repr=False)
     ways: int
@@ -46,10 +46,10 @@ class Evaluation:
     queries: int
     episodes: int
     seed: int
-    batch_norm: str | None  # where batch norm took its statistics from; None: the algorithm has no such policy
+    batch_norm: str | None  # policy for batch norm's statistics; None if the algorithm has no policy
     split: str
-    transductive: bool = False  # whether the algorithm looks at all queries of a task together
-    dirichlet: float | None = None  # concentration of the queries' class proportions; None: as many of every class
+    transductive: bool = False  # whether the algorithm uses all queries of a task together
+    dirichlet: float | None = None  # concentration of the queries' class proportions; None if every class has as many
     not_finite: int = 0  # episodes with a query whose scores have no finite largest one; such a query counts as wrong
 
     @property
@@ -63,13 +63,16 @@ class Evaluation:
         return self.mean if self.measure == "mse" else None
 
     def better_than(self, mean: float) -> bool:
-        """Whether this beats another mean of the same measure; everything beats nan."""
+        """Returns whether this beats another mean of the same measure. Everything beats nan."""
         if math.isnan(mean):
             return True
         return self.mean > mean if self.measure == "accuracy" else self.mean < mean
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as plain values, the measure under its own name; None where JSON has no such number (nan)."""
+        """Returns every field as plain values. The mean's key is the measure's name.
+
+        Numbers that are not finite become None in the mean, interval and loss, because JSON has none of them.
+        """
         fields = dataclasses.asdict(self)
         for name in ("mean", "interval", "loss"):
             fields[name] = fields[name] if math.isfinite(fields[name]) else None
@@ -107,33 +110,33 @@ def evaluate(
     dirichlet: float | None = None,
     processes: engines.Processes | None = None,
 ) -> Evaluation:
-    """Adapt to `episodes` tasks of a split and measure each on its queries.
+    """Adapts to `episodes` tasks of a split and returns the results on their queries.
 
-    Episode i depends on `seed` and i alone. Episodes are run in batches, without a graph, so that memory does not grow
-    with their number. The algorithm runs in eval mode and is left as it was: parameters, buffers, modes, device and
-    the global RNG.
+    Episode i depends on `seed` and i alone. Episodes run in batches, without a graph, so that memory does not grow with
+    their number. The algorithm runs in eval mode. Its parameters, buffers, modes and device stay as they were, and so
+    does the global RNG.
 
     Args:
-        algorithm: what is evaluated.
-        split: a split of a data set, such as `data.test`, or anybody's own (`datasets.splits.contract.TaskSplit`).
+        algorithm: the algorithm to evaluate.
+        split: a split of a data set, such as `data.test`, or your own (`datasets.splits.contract.TaskSplit`).
         ways, shots, queries: classes per task; support and query examples per class.
-        episodes: how many tasks.
-        seed: which tasks.
+        episodes: number of tasks.
+        seed: decides which tasks are drawn.
         batch_norm: a policy (`transductive`, `support`, `running`) in place of the algorithm's own.
-        engine: how tasks are run, a name or what `engines.choose` gave; `"auto"` takes `engines.usual`, without
-            measuring, so that the same evaluation is always run the same way.
-        device: where to compute; by default where the algorithm is.
-        progress: show a bar, where stderr is a terminal.
-        dirichlet: draw the class proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), as
-            Veilleux et al. ("Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021) do with 2; by
-            default there are `queries` of every class. Classes and support sets are the same either way.
+        engine: how tasks are run: a name, or a result of `engines.choose`. `"auto"` takes `engines.usual` without
+            measuring, so that the same evaluation always runs in the same way.
+        device: the device to compute on; by default the algorithm's.
+        progress: show a progress bar if stderr is a terminal.
+        dirichlet: draw the class proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet).
+            Veilleux et al. ("Realistic Evaluation of Transductive Few-Shot Learning", NeurIPS 2021) do so with 2. By
+            default every class has `queries`. Classes and support sets are the same either way.
         processes: share the episodes with these, all of which call this (`engines.Processes.current()`); each gets the
             figures of all episodes, those of one process.
 
     Raises:
-        InputError: a count below 1, more ways than the split has classes or the model outputs, examples that the
-            model does not take, a policy or device that is not there, unbalanced queries of a split without classes
-            or with fewer than `shots + 2 * queries` examples in one.
+        InputError: a count is below 1; the split has fewer classes, or the model fewer outputs, than `ways`; the model
+            does not take the examples; the policy or device does not exist; unbalanced queries are asked of a split
+            that has no classes, or that has a class with fewer than `shots + 2 * queries` examples.
     """
     check_counts(ways=ways, shots=shots, queries=queries, episodes=episodes)
     processes = processes or engines.Processes()
@@ -191,8 +194,9 @@ def mean_of(values: list[float]) -> float:
 
 
 def half_width(values: list[float]) -> float:
-    """Half of the 95% interval of a mean: 1.96 s / sqrt(n), with the sample deviation s; nan for one value, and where a
-    task diverged.
+    """Returns half of the 95% interval of a mean: 1.96 s / sqrt(n), with the sample standard deviation s.
+
+    It is nan for fewer than two values, or if a value is not finite.
     """
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return math.nan
@@ -209,26 +213,26 @@ def _drawn(
     device: torch.device,
     dirichlet: float | None,
 ) -> Episode:
-    """An episode for each generator, which is as if it were drawn alone."""
+    """Returns one episode per generator. Each is the same as if it were drawn alone."""
     more: dict[str, Any] = {"device": device} | ({} if dirichlet is None else {"dirichlet": dirichlet})
-    if isinstance(split, Split):  # gathers them together
+    if isinstance(split, Split):  # it gathers the images of all episodes at once
         return split.episodes(*task, meta_batch=len(generators), generator=generators, **more)
     return stack(unstack(split.episodes(*task, meta_batch=1, generator=each, **more))[0] for each in generators)
 
 
 def in_dtype(episodes: Episode, dtype: torch.dtype) -> Episode:
-    """Episodes whose floats are of that dtype."""
+    """Returns the episodes with their floating-point tensors in `dtype`."""
     return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in episodes))
 
 
 def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:
-    """Fraction of right answers along the last dimension: scores `[..., Q, classes]`, targets `[..., Q]` -> `[...]`.
+    """Returns the fraction of right answers `[...]`, for scores `[..., Q, classes]` and targets `[..., Q]`.
 
     A task with fewer classes than the model has outputs uses the first ones. A query whose largest score is not finite
     (NaN, say) has no answer, and counts as wrong.
 
     Raises:
-        InputError: fewer outputs than ways.
+        InputError: the model has fewer outputs than `ways`.
     """
     if scores.shape[-1] < ways:
         raise InputError(
@@ -262,15 +266,17 @@ def _with_policy(algorithm: Algorithm, batch_norm: str | None) -> Algorithm:
         return algorithm
     if algorithm.batch_norm is None:
         raise InputError(f"{type(algorithm).__name__} has no batch-norm policy; leave batch_norm='{batch_norm}' out.")
-    other = copy.copy(algorithm)  # shares the model; only the policy is its own
+    other = copy.copy(algorithm)  # a shallow copy, which shares the model; only its policy differs
     other.batch_norm = batch_norm
     other.check()
     return other
 
 
 def _embedded_once(algorithm: Algorithm, split: TaskSplit, ways: int, examples: int) -> tuple[Algorithm, TaskSplit]:
-    """A head on a frozen network sees each image's embedding, computed once, where episodes would ask for more images
-    than the split has: the same scores.
+    """Returns a head and a split of embeddings that give the same scores, or the algorithm and split themselves.
+
+    Each image is then embedded only once. This needs a frozen network, and saves time if the episodes would use more
+    images than the split has.
     """
     found = algorithm.on_embeddings()
     if found is None:

@@ -24,7 +24,7 @@ REFUSED, UNCHANGED, ACCEPTED, CRASHED = OUTCOMES
 
 
 def damage(count: int, dice: random.Random, folder: Path) -> list[dict[str, Any]]:
-    """Rows of the table: a file, how often it was damaged, and what came of it. Half of the times its end is cut off."""
+    """Rows of the table: a file, how often it was damaged, and what came of it. Every other time its end is cut off."""
     run, place = folder / "run", folder / "damaged"
     assert work.in_a_process(lambda: work.train_on(run)).status == 0
     learner, store = folder / "learner.safetensors", folder / "cache"

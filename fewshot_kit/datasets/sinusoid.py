@@ -18,10 +18,10 @@ SPLITS = ("training", "validation", "test")
 
 
 class Sines:
-    """Draws tasks y = a sin(w x - p): amplitude a from 0.1 to 5, phase p from 0 to pi, x from -5 to 5, all uniform, and
-    frequency w from 1 - `spread` to 1 + `spread`.
+    """Draws tasks y = a sin(w x - p).
 
-    There is no end of tasks, so that the three splits are told apart by their generators alone.
+    The amplitude a is from 0.1 to 5, the phase p from 0 to pi, the frequency w from 1 - `spread` to 1 + `spread`, and x
+    from -5 to 5, all uniform. The number of tasks is unlimited, so only their generators tell the three splits apart.
     """
 
     example_shape = torch.Size([1])
@@ -30,7 +30,7 @@ class Sines:
         self.name, self.spread = name, spread
 
     def check(self, ways: int, shots: int, queries: int) -> None:
-        """Raise `InputError` for more than one wave in a task, or no points."""
+        """Raises `InputError` if a task would have more than one wave, or no points."""
         if ways != 1:
             raise InputError(
                 f"A task of the data set 'sinusoid' is one wave, not {ways}; take ways=1. Shots are points."
@@ -46,10 +46,10 @@ class Sines:
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
     ) -> Episode:
-        """Points of one wave each: x `[T, shots, 1]`, y `[T, shots]`, the query likewise.
+        """Returns the points of one wave per task: support x `[T, shots, 1]` and y `[T, shots]`, the query likewise.
 
         Raises:
-            InputError: as `check` does.
+            InputError: as in `check`.
         """
         self.check(ways, shots, queries)
         check_counts(meta_batch=meta_batch)
@@ -62,7 +62,7 @@ class Sines:
 
 
 def wave(x: Tensor, amplitude: Tensor | float, phase: Tensor | float, frequency: Tensor | float = 1.0) -> Tensor:
-    """amplitude * sin(frequency * x - phase)."""
+    """Returns amplitude * sin(frequency * x - phase)."""
     return amplitude * torch.sin(frequency * x - phase)
 
 
@@ -71,11 +71,11 @@ def sinusoid(frequency_spread: float = 0.0) -> Data[Sines]:
     """Regression of sine waves: one wave a task, `ways=1`, and shots are points.
 
     Args:
-        frequency_spread: frequencies vary from 1 - this to 1 + this. Meta-SGD's waves (Li et al., 2017,
-            https://arxiv.org/abs/1707.09835, section 4.1) have 0.2, MAML's 0.
+        frequency_spread: s, for frequencies from 1 - s to 1 + s. Meta-SGD's waves (Li et al., 2017,
+            https://arxiv.org/abs/1707.09835, section 4.1) have 0.2, and MAML's have 0.
 
     Raises:
-        InputError: a spread that is no number from 0 to 1.
+        InputError: the spread is not a number from 0 to 1.
     """
     if not isinstance(frequency_spread, int | float) or not 0 <= frequency_spread <= 1:
         raise InputError(f"frequency_spread is {frequency_spread!r}; frequencies of 1 - that to 1 + that need 0 to 1.")

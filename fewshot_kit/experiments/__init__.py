@@ -1,1 +1,1 @@
-"""A training run from its settings: what `fewshot-kit train` and the tables of figures both do."""
+"""Training runs from settings, for `fewshot-kit train` and for the tables of results."""

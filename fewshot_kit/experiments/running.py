@@ -1,4 +1,4 @@
-"""A training run from its settings: what `fewshot-kit train` and the tables of figures both do."""
+"""Runs training from settings, for `fewshot-kit train` and for the tables of results."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .settings import TrainConfig, fitting, from_recipe
 
 
 def create(room: Any, name: str, options: dict[str, Any], **more: Any) -> Any:
-    """What a registry makes, with options that a person gave: they are checked first."""
+    """Returns what a registry makes with a user's options, after a check of these options."""
     check_options(room.get(name), options, f"'{name}'")
     return room.create(name, **options, **more)
 
 
 def own_images(config: TrainConfig) -> datasets.Transform | None:
-    """The images that a network with weights was trained on, in as many channels as the data set has."""
+    """Returns the transform of the images that a network with weights was trained on, with the data set's channels."""
     takes = options_of(datasets.get(config.dataset)).parameters
     channels = {"channels": takes["channels"].default} if "channels" in takes else {}
     given = {"channels": config.dataset_options["channels"]} if "channels" in config.dataset_options else {}
@@ -43,13 +43,13 @@ def own_images(config: TrainConfig) -> datasets.Transform | None:
 
 
 def made_to_fit(config: TrainConfig, images: datasets.Transform | None) -> dict[str, Any]:
-    """The options of the data set: of photos decoded as `images`, where there are any, unless they say otherwise."""
+    """Returns the options of the data set. Photos are decoded as `images` says, unless the config's options differ."""
     photos = "deviation" in options_of(datasets.get(config.dataset)).parameters
     return (models.as_options(images) if images and photos else {}) | config.dataset_options
 
 
 def make(config: TrainConfig, going_on: bool = False) -> tuple[Data[TaskSplit], Algorithm]:
-    """The data set, and the algorithm with its network, of the sizes that data and task ask for.
+    """Returns the data set, and the algorithm with a network whose sizes fit the data and the task.
 
     Args:
         going_on: the weights are in the checkpoint of a run, and those that the network started from may be gone; the
@@ -67,9 +67,9 @@ def make(config: TrainConfig, going_on: bool = False) -> tuple[Data[TaskSplit], 
     counted = {"classes": len(data.train.classes)} if isinstance(data.train, LabelledSplit) else {}
     takes = options_of(algorithms.get(config.algorithm)).parameters
     fitted = {name: value for name, value in counted.items() if name in takes}
-    with default_draws(config.seed, "algorithm"):  # for modules of its own
+    with default_draws(config.seed, "algorithm"):  # for modules of the algorithm's own
         algorithm = create(algorithms, config.algorithm, fitted | config.algorithm_options, model=model)
-    if going_on and "batch_norm" not in config.algorithm_options:  # what it takes by itself may depend on the weights
+    if going_on and "batch_norm" not in config.algorithm_options:  # the default may depend on weights not loaded yet
         algorithm.batch_norm = read_config(config.folder()).get("batch_norm")
     return data, algorithm
 
@@ -81,10 +81,10 @@ def train(
     hooks: Sequence[Hooks] = (),
     accept_edited: bool = False,
 ) -> tuple[Data[TaskSplit], Algorithm, TrainingResult]:
-    """Meta-train in the run folder. What it starts from is trained first, where that is an algorithm by name.
+    """Meta-trains in the run folder. If `init` names an algorithm, that algorithm is trained first.
 
     Returns:
-        The data set, the trained algorithm, and what `meta_train` gave.
+        The data set, the trained algorithm, and the result of `meta_train`.
     """
     processes = Processes.current()
     folder = config.folder()
@@ -137,9 +137,9 @@ def warn_of_known(split: TaskSplit, run: str | Path, config: TrainConfig) -> Non
 
 
 def earlier(config: TrainConfig) -> TrainConfig | None:
-    """The run that comes first, by its algorithm's own recipe, where `init` is the name of an algorithm.
+    """Returns the run that `init` asks for first, with the recipe of its algorithm; None if `init` names no algorithm.
 
-    Its folder lies beside that of the run, so that runs with the same start share it.
+    Its folder lies beside the run's own folder, so that runs with the same start share it.
     """
     if config.init not in algorithms.names():
         return None
@@ -150,7 +150,7 @@ def earlier(config: TrainConfig) -> TrainConfig | None:
 
 
 def with_folder(config: TrainConfig, parent: Path) -> TrainConfig:
-    """The same, in a folder of `parent` that is named by a hash of all that training depends on."""
+    """Returns the config with a run folder in `parent`, named by a hash of everything that training depends on."""
     told = config.told() | {"run": "", "test_episodes": 0}
     told["dataset_options"] = {name: value for name, value in config.dataset_options.items() if name != "root"}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
@@ -159,7 +159,7 @@ def with_folder(config: TrainConfig, parent: Path) -> TrainConfig:
 
 
 def begun(run: str | Path) -> bool:
-    """Whether there is a run to go on with."""
+    """Returns whether the folder holds a run to resume."""
     return (Path(run) / "config.yaml").exists()
 
 

@@ -1,4 +1,4 @@
-"""The settings of a training run from the command line: one dataclass gives the flags, the YAML file and the help."""
+"""The settings of `fewshot-kit train`. One dataclass defines its flags, its YAML files and its help."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _setting(default: Any, text: str) -> Any:
 
 @dataclass
 class TrainConfig:
-    """Everything that `fewshot-kit train` needs to know."""
+    """The settings of `fewshot-kit train`."""
 
     dataset: str = _setting("omniglot", "data set by name (`fewshot-kit list datasets`)")
     algorithm: str = _setting("maml", "algorithm by name (`fewshot-kit list algorithms`)")
@@ -78,7 +78,7 @@ class TrainConfig:
         self.training()
 
     def folder(self) -> Path:
-        """The run folder."""
+        """Returns the run folder."""
         name = f"{self.dataset}-{self.algorithm}-{self.model.replace('/', '-')}-{self.ways}w{self.shots}s"
         return Path(self.run or f"runs/{name}")
 
@@ -88,19 +88,27 @@ class TrainConfig:
         return {name: value for name, value in settings if name not in LATER or value != FIELDS[name].default}
 
     def training(self) -> TrainingSettings:
-        """What decides the training itself. `InputError` for a setting that cannot be used."""
+        """Returns the settings of `meta_train`.
+
+        Raises:
+            InputError: a setting cannot be used.
+        """
         shared = {name: getattr(self, name) for name in NAMES if name in FIELDS} | {"init": self.init or None}
         return TrainingSettings(**shared, **{name: getattr(self, own) for name, own in TESTED.items()})
 
 
 LATER = ("exact", "on_nan")  # hashes of runs that were made before these settings came stay as they are
 FIELDS = {setting.name: setting for setting in dataclasses.fields(TrainConfig)}
-TESTED = {"validation_ways": "test_ways", "validation_queries": "test_queries"}  # what the trainer calls them
-MADE = ("dataset", "algorithm", "model")  # what a registry makes, each with `..._options`
+TESTED = {"validation_ways": "test_ways", "validation_queries": "test_queries"}  # the trainer's names: names here
+MADE = ("dataset", "algorithm", "model")  # registries make these, each with its `..._options`
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Settings with others on top. Options add up, unless they were those of another data set, algorithm or network."""
+    """Returns the settings `below`, overridden by those `above`.
+
+    Options of both are combined. If `above` names another data set, algorithm or network, its options from `below` are
+    dropped.
+    """
     below, above = _named_in_full(below), _named_in_full(above)
     settings = below | above
     for kind, options in [*((kind, f"{kind}_options") for kind in MADE), ("algorithm", "test_options")]:
@@ -112,7 +120,7 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_recipe(asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, on top of the recipe of its algorithm and data set."""
+    """Returns the recipe of the algorithm and data set, overridden by the settings that were asked for."""
     usual = {setting.name: setting.default for setting in dataclasses.fields(TrainConfig)}
     settings: dict[str, Any] = {}
     for title, section in sections(asked.get("dataset", TrainConfig.dataset)):
@@ -126,10 +134,10 @@ def _named_in_full(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_file(path: str) -> dict[str, Any]:
-    """Settings from a YAML file: `ways: 5` and so on, or the `config.yaml` of a run.
+    """Returns the settings in a YAML file, which has lines such as `ways: 5` or is the `config.yaml` of a run.
 
     Raises:
-        InputError: no such file, no mapping, a setting that does not exist, or one with a value of another kind.
+        InputError: there is no such file; it holds no mapping; a setting does not exist or has a value of another type.
     """
     import yaml
 
@@ -148,10 +156,10 @@ def from_file(path: str) -> dict[str, Any]:
 
 
 def from_run(run: str | Path, kinds: tuple[str, ...] = MADE, accept_edited: bool = False) -> dict[str, Any]:
-    """The settings that a run folder was made with.
+    """Returns the settings of the run in a folder.
 
     Args:
-        kinds: those of data set, algorithm and model that have to be known by name.
+        kinds: which of data set, algorithm and model must have a registered name.
         accept_edited: take config.yaml as it is, even if it is not as the run wrote it.
 
     Raises:
@@ -186,7 +194,7 @@ def to_go_on(run: str | Path, asked: dict[str, Any], accept_edited: bool = False
 
 
 def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = MADE) -> dict[str, Any]:
-    """A run's `config.yaml` -> the settings that make it again."""
+    """Returns the settings that make a run again, from the content of its `config.yaml`."""
     settings: dict[str, Any] = {}
     for kind in kinds:
         recipe = config.get("data" if kind == "dataset" else kind) or {}
@@ -198,11 +206,11 @@ def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = M
     told = {name: value for name, value in training.items() if name in FIELDS and (name, value) != ("init", None)}
     check_settings(told, {name: setting.type for name, setting in FIELDS.items()}, str(source))
     settings |= told
-    if "model" in kinds:  # sizes that the data set and the task decide are left to them, in case these change
+    if "model" in kinds:  # sizes that follow from data set and task are left out, since these may change
         sizes = fitting(settings, (config.get("data") or {}).get("example_shape"))
         options = settings["model_options"].items()
         settings["model_options"] = {name: value for name, value in options if sizes.get(name) != value}
-        # And what a network with weights decided of the images.
+        # Image options that follow from a network with weights are left out too.
         channels = {"channels": sizes["channels"]} if "channels" in sizes else {}
         images = models.images_for(settings["model"], **channels | settings["model_options"])
         own = plain(models.as_options(images)) if images else {}
@@ -212,7 +220,10 @@ def _flat(config: dict[str, Any], source: str | Path, kinds: tuple[str, ...] = M
 
 
 def fitting(settings: dict[str, Any], example_shape: Sequence[int] | None) -> dict[str, Any]:
-    """What task and examples decide of a network: ways, seed, inputs; for images channels and image_size too."""
+    """Returns the network options that follow from task and examples: ways, seed and inputs.
+
+    For images these are channels and image_size too.
+    """
     sizes: dict[str, Any] = {name: settings[name] for name in ("ways", "seed") if name in settings}
     if example_shape:
         sizes["inputs"] = math.prod(example_shape)

@@ -1,4 +1,4 @@
-"""`config.yaml` of a run folder: everything that defines a run, as text."""
+"""Writes and reads the `config.yaml` of a run folder, which holds everything that defines a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ ACCEPT = "--accept-edited (in Python accept_edited=True)"  # how a file that was
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML and JSON know it; TypeError where there is none."""
+    """Returns a value as the plain types of YAML and JSON.
+
+    Raises:
+        TypeError: the value has no such form.
+    """
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -47,7 +51,7 @@ def plain(value: Any) -> Any:
 
 
 def _recipe(made: Any) -> dict[str, Any]:
-    """How a registry made this; only the class of what was made by hand, or with options that no text can hold."""
+    """Returns the class of an object, and its name and options if a registry made it with options that fit in text."""
     recipe = getattr(made, "recipe", None)
     described: dict[str, Any] = {"class": f"{type(made).__module__}.{type(made).__qualname__}"}
     if recipe and recipe["complete"]:
@@ -57,14 +61,14 @@ def _recipe(made: Any) -> dict[str, Any]:
 
 
 def _described(data: DataSet) -> dict[str, Any]:
-    """A data set: its recipe, what an example looks like, and the classes of splits that have any."""
+    """Returns a data set's recipe, the shape and transform of its examples, and the classes of splits that have any."""
     own = data.train if isinstance(data.train, Split) else None
     described = _recipe(data) | {
         "example_shape": plain(data.train.example_shape),
         "transform": plain(own.transform if own else None),
     }
     if own and own.x.dtype == torch.uint8 and own.x.dim() == 4:
-        described["statistics"] = plain(measured(own.x))  # of images only, for `likeness.unlike`
+        described["statistics"] = plain(measured(own.x))  # `likeness.unlike` compares images alone
     classes = classes_of(data)
     return described | ({"classes": classes} if classes else {})
 
@@ -72,7 +76,10 @@ def _described(data: DataSet) -> dict[str, Any]:
 def describe(
     algorithm: Algorithm, data: DataSet | None = None, training: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The content of `config.yaml`: model, algorithm, data set (transform, statistics, class names) and training."""
+    """Returns the content of `config.yaml`.
+
+    It holds the model, the algorithm, the data set (transform, statistics, class names) and the training.
+    """
     config: dict[str, Any] = {
         "version": CONFIG_VERSION,
         "algorithm": _recipe(algorithm),
@@ -88,7 +95,7 @@ def describe(
 
 
 def write_config(run: str | Path, config: dict[str, Any]) -> None:
-    """Write `config.yaml`, atomically."""
+    """Writes `config.yaml` atomically."""
     write_bytes(Path(run) / "config.yaml", _as_text(config))
 
 
@@ -115,10 +122,10 @@ def digest_when_read(config: dict[str, Any]) -> str:
 
 
 def read_config(run: str | Path) -> dict[str, Any]:
-    """The content of a run folder's `config.yaml`.
+    """Returns the content of a run folder's `config.yaml`.
 
     Raises:
-        InputError: no folder, a folder without a run, a damaged file, or one from a newer version of the kit.
+        InputError: the folder does not exist or holds no run; the file is damaged or from a newer version of the kit.
     """
     path = Path(run) / "config.yaml"
     if not Path(run).is_dir():
@@ -131,7 +138,11 @@ def read_config(run: str | Path) -> dict[str, Any]:
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
-    """As `read_config`, of a run's `config.yaml` wherever it lies."""
+    """Returns the content of a run's `config.yaml`, which may lie outside of the run folder.
+
+    Raises:
+        InputError: the file cannot be read, is damaged, or is from a newer version of the kit.
+    """
     import yaml
 
     try:
@@ -152,7 +163,10 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 
 
 def first_difference(recorded: Any, asked: Any, path: str = "") -> str | None:
-    """Where two configurations first differ, in words: `"training.meta_lr was 0.001 and is now 0.01"`."""
+    """Returns the first difference of two configurations in words, or None if they are equal.
+
+    An example is `"training.meta_lr was 0.001 and is now 0.01"`.
+    """
     if isinstance(recorded, dict) and isinstance(asked, dict):
         for key in [*recorded, *(key for key in asked if key not in recorded)]:
             found = first_difference(recorded.get(key), asked.get(key), f"{path}.{key}" if path else str(key))

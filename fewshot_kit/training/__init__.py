@@ -1,4 +1,4 @@
-"""Meta-training: the outer loop, what it sees and starts from, and what watches it."""
+"""Meta-training: the outer loop, its data and initial weights, and the hooks that watch it."""
 
 from .hooks import Hooks, ProgressBar
 from .outer_loop import meta_train

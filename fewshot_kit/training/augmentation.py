@@ -1,7 +1,7 @@
-"""Images changed at random while training, all of a meta-batch at once and on its device.
+"""Changes training images at random, all images of a meta-batch at once and on its device.
 
-Libraries of augmentations draw from PyTorch's global generator. Here the numbers come from a generator of one's own, on
-the CPU, so that an iteration sees the same images wherever it runs and whatever ran before it.
+Augmentation libraries draw from PyTorch's global generator. These functions take a CPU generator from the caller, so an
+iteration sees the same images on every device and after any earlier draws.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from ..episodes import Episode
 from ..errors import InputError
 
 Places = tuple[int, Tensor]  # how many images there are, and which of them are at hand
-COARSE = 5  # points along each side whose shifts bend an image
+COARSE = 5  # points along each side; random shifts of these points bend an image
 
 
 def strokes(x: Tensor, generator: torch.Generator, among: Places | None = None) -> Tensor:
-    """For line drawings, bright on black: turned by up to 15 degrees, scaled by up to 16 % along each axis, sheared,
-    shifted by up to a tenth of a side, bent, and with thicker (0.3 of them) or thinner (0.15) strokes.
+    """Returns changed line drawings `[N, C, H, W]`.
+
+    Each drawing is rotated by up to 15 degrees, scaled by up to 16 % along each axis, sheared, shifted by up to a tenth
+    of a side, and bent. A fraction 0.3 of the drawings get thicker strokes, and 0.15 get thinner ones.
 
     Args:
-        x: images `[N, C, H, W]`.
-        generator: on the CPU.
+        x: images `[N, C, H, W]`, bright on black.
+        generator: a CPU generator.
         among: the places of these images among all that are drawn for; by default these are all.
     """
     count, rows = among or (len(x), slice(None))
@@ -44,8 +46,10 @@ def strokes(x: Tensor, generator: torch.Generator, among: Places | None = None) 
 
 
 def photos(x: Tensor, generator: torch.Generator, among: Places | None = None) -> Tensor:
-    """For photos: a crop of 40 to 100 % of the area with sides of 3:4 to 4:3, mirrored by chance, its brightness and
-    contrast changed by up to 40 %.
+    """Returns changed photos `[N, C, H, W]`.
+
+    Each photo is cropped to 40 to 100 % of its area, with sides of 3:4 to 4:3. Half of the photos are mirrored.
+    Brightness and contrast change by up to 40 %.
 
     Args:
         x: images `[N, C, H, W]`, normalised or not.
@@ -74,7 +78,7 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, Places | None], Tens
 
 
 def check_augmentation(name: str) -> None:
-    """Raises `InputError` for an augmentation that does not exist."""
+    """Raises `InputError` if the augmentation does not exist."""
     if name not in AUGMENTATIONS:
         raise InputError(f"Unknown augmentation '{name}'; it is one of {', '.join(AUGMENTATIONS)}.")
 
@@ -82,13 +86,13 @@ def check_augmentation(name: str) -> None:
 def augmented(
     episodes: Episode, name: str, generator: torch.Generator, part: slice | None = None, count: int | None = None
 ) -> Episode:
-    """A meta-batch with every image, of support and query sets, changed by an augmentation of its own.
+    """Returns a meta-batch with every support and query image augmented independently.
 
     Args:
         part, count: these are the episodes `part` of a meta-batch of `count`; by default they are all of it.
 
     Raises:
-        InputError: examples that are no images.
+        InputError: the examples are not images.
     """
     change = AUGMENTATIONS[name]
     if change is None or not len(episodes.query_x):
@@ -115,15 +119,16 @@ def _places(episodes: Episode, part: slice, count: int) -> Places | None:
 
 
 def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
-    """From -1 to 1."""
+    """Returns uniform numbers from -1 to 1."""
     return 2 * torch.rand(*shape, generator=generator) - 1
 
 
 def _warped(x: Tensor, matrix: Tensor, outside: str, bent: Tensor | None = None) -> Tensor:
-    """Images as they look at the points that `matrix` `[N, 2, 3]` says, shifted by `bent` `[N, 2, points, points]`.
+    """Returns the images sampled at the points of the affine maps `matrix` `[N, 2, 3]`.
 
     Args:
-        outside: what is there: `"zeros"`, or the `"border"` as far as one goes.
+        outside: the value of points outside of an image: `"zeros"`, or `"border"` for the nearest pixel.
+        bent: shifts of the points `[N, 2, points, points]`, interpolated to every pixel.
     """
     grid = F.affine_grid(matrix.to(x.device, x.dtype), list(x.shape), align_corners=False)
     if bent is not None:

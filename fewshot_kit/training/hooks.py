@@ -1,4 +1,4 @@
-"""What can be watched of a training run; the trainer's own bar and recorder are made of it too."""
+"""Hooks, which watch a training run. The trainer's own progress bar and recorder are hooks too."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from .state import Training
 
 
 class Hooks:
-    """Does nothing at every point of a run; override what is of interest. `training` says where the run stands."""
+    """Does nothing at every point of a run. Subclasses override the methods they need.
+
+    `training` is the state of the run.
+    """
 
     def on_start(self, training: Training) -> None:
-        """Before the first iteration of this call, new or resumed."""
+        """Runs before the first iteration of this call, new or resumed."""
 
     def on_validation(self, training: Training, evaluation: Evaluation) -> None:
-        """After each validation, and before `on_iteration` of the same iteration."""
+        """Runs after each validation, and before `on_iteration` of the same iteration."""
 
     def on_iteration(self, training: Training) -> None:
-        """After each meta-update. `training.history` holds the loss and accuracy of each; on a GPU, where reading them
-        back takes time, it may be some iterations behind, but never at a validation."""
+        """Runs after each meta-update.
+
+        `training.history` holds the loss and accuracy of each meta-update. On a GPU it may be some iterations behind,
+        because reading figures back takes time. At a validation it is complete.
+        """
 
     def on_end(self, training: Training) -> None:
-        """After the last iteration, with the best weights restored."""
+        """Runs after the last iteration, with the best weights restored."""
 
     def on_exit(self, training: Training) -> None:
-        """Always the last call, after an error or an interrupt too: let go of what is held."""
+        """Runs at the very end, even after an error or an interrupt, to release files and other resources."""
 
 
 class ProgressBar(Hooks):
-    """A tqdm bar with loss, accuracy and tasks/s, averaged over this call's iterations so far.
+    """Shows a tqdm bar with loss and accuracy, averaged over the last 20 iterations, and tasks/s over this call.
 
     Where stderr is no terminal, it says nothing but the engine and validations whose scores are not finite.
     """

@@ -1,4 +1,4 @@
-"""Starting from weights that are there: another run's, a saved learner's, or those of a file."""
+"""Starts training from existing weights: those of another run, a saved learner or a file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from ..runs.storage import is_own
 
 
 def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
-    """Fill an algorithm, in place, with the weights of `source` that fit by name and shape.
+    """Fills an algorithm, in place, with the weights of `source` that fit by name and shape.
 
-    The network but for its head has to be there in full. Where `source` has no head that fits, one that adapts to every
-    task starts from zero: what it was drawn as would be noise on top of trained features. One that stays as it is
-    (BOIL's) is kept, and so is what the algorithm itself learns (rates, a scale).
+    `source` must hold the whole network, except for its head. If `source` has no head that fits, a head that adapts to
+    every task starts from zero, because its random weights would add noise to trained features. A head that does not
+    adapt (BOIL's) keeps its weights. What the algorithm itself learns (rates, a scale) is kept too if nothing in
+    `source` fits it.
 
     Args:
-        algorithm: what is to start.
-        source: a run folder, of which the best weights are taken; a checkpoint or learner that the kit wrote; or a file
-            of a network's weights, safetensors or a `torch.save` of tensors alone.
+        algorithm: the algorithm to fill.
+        source: a run folder, whose best weights are taken; a checkpoint or learner that the kit wrote; or a file of a
+            network's weights, either safetensors or a `torch.save` of tensors alone.
 
     Returns:
-        Names of the tensors that `source` did not have.
+        Names of the tensors that did not come from `source`.
 
     Raises:
-        InputError: nothing there that can be read; the first tensor of the network that does not fit.
+        InputError: `source` cannot be read; a tensor of the network does not fit (the first one is named).
     """
     found, own = _tensors(source), algorithm.state_dict()
     fitting = {
@@ -60,7 +61,7 @@ def start_from(algorithm: Algorithm, source: str | Path) -> list[str]:
 
 
 def _tensors(source: str | Path) -> dict[str, Any]:
-    """By the algorithm's names, in which those of the network begin with `model.`"""
+    """Returns the tensors of `source` by the algorithm's names. The network's names begin with `model.`"""
     path = Path(source)
     if path.is_dir():
         path = find_state(path)
@@ -73,4 +74,4 @@ def _head(algorithm: Algorithm) -> str:
     try:
         return f"model.{find_head(algorithm.model, algorithm.head)}."
     except InputError:
-        return "model. "  # none: no name begins so
+        return "model. "  # there is no head, and no name begins with this

@@ -1,4 +1,4 @@
-"""One meta-update: the meta-batch, the step, and the figures of it."""
+"""One meta-update: its meta-batch, the step of the optimizer, and its loss and accuracy."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from .schedules import SCHEDULES
 from .settings import TrainingSettings
 from .state import Training
 
-READ_EVERY = 10  # iterations: on a GPU, reading a figure back waits for all that was started before it
+READ_EVERY = 10  # iterations; on a GPU, reading a figure back waits for all earlier work
 
 
 def meta_batches(training: Training) -> Generator[Episode]:
-    """This process's part of the meta-batches to come, each drawn while the one before it is learned from."""
+    """Yields this process's part of the meta-batches to come. Each is drawn while the one before it is learned from."""
     first, part = training.iteration + 1, training.processes.part(training.meta_batch)
     return ahead(
         lambda index: draw_meta_batch(training.algorithm, training.data.train, training.settings, index, part),
@@ -41,7 +41,7 @@ def meta_batches(training: Training) -> Generator[Episode]:
 def draw_meta_batch(
     algorithm: Algorithm, split: TaskSplit, settings: TrainingSettings, index: int, part: slice | None = None
 ) -> Episode:
-    """A part, or all, of the meta-batch of one iteration, which the seed and the iteration's number alone decide."""
+    """Draws a part, or all, of the meta-batch of an iteration. It depends on the seed and the iteration alone."""
     count = settings.meta_batch
     part = part or slice(0, count)
     size = part.stop - part.start
@@ -62,7 +62,7 @@ def meta_update(training: Training, own: Episode) -> None:
     Where a loss or gradient is not finite and `on_nan` is `"skip"`, no step is taken.
 
     Raises:
-        InputError: a loss or gradient that is not finite, here or in an iteration that is read with this one.
+        InputError: a loss or gradient is not finite, in this iteration or in another one that is read with it.
     """
     algorithm, settings, index = training.algorithm, training.settings, training.iteration + 1
     training.optimizer.zero_grad()
@@ -124,7 +124,11 @@ def _figures(training: Training, result: Result, query_y: Tensor, ways: int) -> 
 
 
 def read_figures(training: Training) -> None:
-    """Bring what was measured since the last time into the history, all in one transfer from the device."""
+    """Adds the unread losses and accuracies to the history, in one transfer from the device.
+
+    Raises:
+        InputError: a loss or gradient is not finite.
+    """
     settings = training.settings
     for figures in read(training.unread) if training.unread else []:
         training.stopping |= figures.means.pop("stopping", 0) > 0

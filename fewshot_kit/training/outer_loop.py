@@ -1,4 +1,4 @@
-"""Meta-training: the outer loop."""
+"""The outer loop of meta-training."""
 
 from __future__ import annotations
 
@@ -59,63 +59,65 @@ def meta_train(
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
 ) -> TrainingResult:
-    """Meta-train an algorithm, in place, by Adam on the mean loss of a meta-batch.
+    """Meta-trains an algorithm, in place, with Adam on the mean loss of a meta-batch.
 
-    The defaults are those of `TrainingSettings`, which the command line has too.
+    The defaults are those of `TrainingSettings`. The command line has the same ones.
 
-    It learns from what its `draw` gives: episodes, or labelled batches where it learns classes as classes.
+    The algorithm's `draw` gives its training data: episodes, or labelled batches if it learns the classes directly.
 
-    Iteration i draws its episodes and dropout masks from `seed` and i alone, so a run that was stopped and resumed
-    gives bit for bit what an uninterrupted one gives on the same machine. Afterwards the algorithm holds the weights
-    of its best validation, or the last ones where the data set has no validation split.
+    Iteration i draws its episodes and dropout masks from `seed` and i alone. So a run that was stopped and resumed
+    gives bit for bit the results of an uninterrupted one, on the same machine. After training, the algorithm holds the
+    weights of its best validation, or the last ones if the data set has no validation split.
 
     Inside an initialised process group of `torch.distributed` every process calls this with the same arguments. Each
     runs a slice of every meta-batch and of every validation, and all end with the same weights. The first one's
     weights are taken at the start, and it alone writes the run folder and shows the bar; hooks run on all.
 
-    With a run folder, Ctrl-C or SIGTERM finishes the iteration at hand, writes a checkpoint and raises
-    `KeyboardInterrupt`; a second Ctrl-C stops at once.
+    With a run folder, Ctrl-C or SIGTERM finishes the current iteration, writes a checkpoint and raises
+    `KeyboardInterrupt`. A second Ctrl-C stops at once.
 
     Args:
-        algorithm: what is trained; every parameter with `requires_grad` is.
-        data: a data set with the splits `train`, `validation` (or None) and `test`, of the kit or anybody's own
+        algorithm: the algorithm to train; every parameter with `requires_grad` is trained.
+        data: a data set with the splits `train`, `validation` (or None) and `test`. It may be the kit's or your own
             (`datasets.splits.contract`).
         ways, shots, queries: classes per episode; support and query examples per class.
-        iterations: meta-updates in all; on resuming it may be more than before, if the schedule is constant or there
-            was none. 0 keeps the algorithm as it is made, a frozen network with a head say, after its `begin`.
+        iterations: meta-updates in all. 0 runs the algorithm's `begin` and trains nothing, for a head on a frozen
+            network say. A resumed run may ask for more than before, if its schedule is constant or it had 0.
         meta_batch: episodes per meta-update.
-        meta_lr: Adam's rate, at the start.
-        schedule: how the rate goes on: `"constant"`; `"cosine"` down to 0 after the last iteration; or
-            `"warmup_cosine"`, which rises over the first tenth of the run.
+        meta_lr: Adam's learning rate at the start.
+        schedule: how the learning rate changes: `"constant"`; `"cosine"`, down to 0 after the last iteration; or
+            `"warmup_cosine"`, which first rises over a tenth of the run.
         augmentation: how training images are changed at random: `"strokes"` for line drawings, `"photos"`, or `"none"`
-            (`augmentation.py`). Validation and test see them as they are.
-        init: start from the weights of this run folder or file (`initial.start_from`).
-        seed: decides the episodes and dropout, and the fixed list of validation episodes.
+            (`augmentation.py`). Validation and test images are never changed.
+        init: a run folder or file whose weights training starts from (`initial.start_from`).
+        seed: decides the episodes, dropout, and the fixed list of validation episodes.
         run: the run folder; None writes nothing.
-        resume: go on with the run in that folder; its settings have to be the same.
-        accept_edited: go on with its config.yaml and metrics.jsonl as they are, even if they were edited.
-        validate_every: iterations between validations, each followed by a checkpoint; the last one has both too.
+        resume: continue the run in that folder, whose settings must be the same.
+        accept_edited: take its config.yaml and metrics.jsonl as they are, even if somebody edited them.
+        validate_every: iterations from one validation to the next. A checkpoint follows each validation. The last
+            iteration has both too.
         validation_episodes, validation_queries: episodes per validation, and their query examples per class.
-        validation_ways: their classes, where a metric algorithm is trained with more ways than are asked for later.
-        test_options: options of the algorithm that are replaced in validation and for good after training, such as
-            `{"steps": 20, "lr": 0.1}`: more inner steps at a lower rate often do better than those it was trained with.
-        on_nan: what to do about an iteration whose loss or gradient is not finite. `"stop"` raises, and says of which
-            episode and parameter. `"skip"` leaves the update out, Adam's state and the buffers included, counts it
-            (`skipped` in the history) and goes on; a resumed run may change it.
-        engine: how a meta-batch is run (`engines.choose`); `"auto"` is measured once and kept on resuming. Engines
-            give the same gradients up to rounding: for the same bits in two runs, name one.
-        chunk, workers: episodes at a time of each worker, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
-        compile, unfold: compile the meta-gradient of `"vmap"`; run its convolutions as products of matrices.
+        validation_ways: classes of a validation episode; by default `ways`. A metric algorithm, say, may be trained
+            with more ways than it is tested with.
+        test_options: options of the algorithm that change for validation, and for good after training, such as
+            `{"steps": 20, "lr": 0.1}`. More inner steps at a lower rate often do better than those of training.
+        on_nan: what to do about an iteration whose loss or gradient is not finite. `"stop"` raises, and names the
+            episode and the parameter. `"skip"` leaves the update out, Adam's state and the buffers included, counts it
+            (`skipped` in the history) and goes on. A resumed run may change it.
+        engine: how a meta-batch is run (`engines.choose`). `"auto"` measures once, and a resumed run keeps the choice.
+            Engines give the same gradients up to rounding, so name one to get the same bits in two runs.
+        chunk, workers: episodes that each worker runs at a time, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
+        compile, unfold: compile the meta-gradient of `"vmap"`; run its convolutions as matrix products.
         exact: run one episode at a time by the engine `"loop"`, on one thread, and add the gradients in the order of
-            the episodes: the same bits for any number of processes.
-        device: where to train; the algorithm is moved there. By default where it is.
-        progress, hooks: show a bar, where stderr is a terminal; what else watches the run.
+            the episodes. The bits are then the same for any number of processes.
+        device: the device to train on, to which the algorithm moves; by default the algorithm's own.
+        progress, hooks: show a progress bar if stderr is a terminal; further hooks that watch the run.
 
     Raises:
-        InputError: settings, data, model, device or run folder that cannot be used; a loss or gradient that is not
-            finite (the last checkpoint stays); a full disk (the last good checkpoint stays); a run folder in which
-            another process trains, or whose files were edited.
-        KeyboardInterrupt: stopped by a signal.
+        InputError: settings, data, model, device or run folder cannot be used; another process trains in the folder;
+            its files were edited; a loss or gradient is not finite (the last checkpoint stays); the disk is full (the
+            last good checkpoint stays).
+        KeyboardInterrupt: a signal stopped the run.
     """
     settings = TrainingSettings(
         ways=ways, shots=shots, queries=queries, iterations=iterations, meta_batch=meta_batch, meta_lr=meta_lr,
@@ -142,7 +144,7 @@ def train_by(
     progress: bool = True,
     hooks: Sequence[Hooks] = (),
 ) -> TrainingResult:
-    """As `meta_train`, by settings that are one object already."""
+    """Trains like `meta_train`, with the settings as one object."""
     training, recorder = prepare(algorithm, data, settings, run, resume, device, accept_edited)
     leads = training.processes.leads
     watching: list[Hooks] = [ProgressBar()] if progress and settings.iterations and leads else []

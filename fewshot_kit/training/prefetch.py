@@ -1,4 +1,4 @@
-"""What comes next is made while the present is used."""
+"""Makes the next item on another thread while the current one is in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def ahead(make: Callable[[int], T], indices: range) -> Generator[T]:
-    """`make(index)` for every index, in order, each begun on another thread while the one before it is in use."""
+    """Yields `make(index)` for every index, in order. A second thread makes each one while the last one is in use."""
     with ThreadPoolExecutor(1, "prefetch") as pool:
         following = None
         for index in indices:

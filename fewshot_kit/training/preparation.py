@@ -1,4 +1,4 @@
-"""What comes before the first meta-update: whether all fits together, the start, the engine, the run folder."""
+"""Prepares a run for its first meta-update: the checks, the initial weights, the engine and the run folder."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def prepare(
     device: torch.device | str | None,
     accept_edited: bool = False,
 ) -> tuple[Training, Recorder | None]:
-    """A run that is ready for its next iteration, and what keeps its folder, where it has one.
+    """Returns a run that is ready for its next iteration, and the recorder of its folder (None without a folder).
 
     Raises:
-        InputError: as `meta_train`.
+        InputError: as in `meta_train`.
     """
     processes = engines.Processes.current()
     check_algorithm(algorithm, "meta_train")
@@ -68,7 +68,7 @@ def prepare(
             stack.callback(recorder.on_exit, training)  # lets go of the folder where something is wrong with it
         processes.agreed(lambda: start and start(training))
         synchronise(training)
-        if before and not before.iterations and settings.iterations:  # what was to stay as it is is trained after all
+        if before and not before.iterations and settings.iterations:  # only now it asks for training
             algorithm.begin(data.train, settings.iterations)
         stack.pop_all()
     return training, recorder
@@ -114,6 +114,6 @@ def _trained(algorithm: Algorithm, settings: TrainingSettings) -> list[nn.Parame
 def _choice(
     processes: engines.Processes, algorithm: Algorithm, first: Episode, settings: TrainingSettings
 ) -> engines.Choice:
-    if settings.engine == "auto" and not settings.iterations:  # nothing is worth measuring
+    if settings.engine == "auto" and not settings.iterations:  # measuring pays off only if the run trains
         return engines.usual(algorithm, first)
     return common_choice(processes, algorithm, first, settings)

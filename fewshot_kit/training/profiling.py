@@ -1,4 +1,4 @@
-"""Where the time of a training run goes: a trace of a few iterations, and the heaviest operators."""
+"""Profiles a training run: a trace of a few iterations, and the slowest operators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .hooks import Hooks
 if TYPE_CHECKING:
     from .state import Training
 
-SKIPPED, RECORDED = 3, 5  # iterations; the first ones are slower than the others
+SKIPPED, RECORDED = 3, 5  # iterations; the first ones are slower than the rest, so they are skipped
 OPERATORS = 10
 
 
@@ -22,7 +22,7 @@ class Profiler(Hooks):
     """Writes `trace.json` (for a browser: chrome://tracing or ui.perfetto.dev) and `operators.txt` into a folder.
 
     Args:
-        folder: the run folder, or any other.
+        folder: the run folder or any other folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -51,12 +51,12 @@ class Profiler(Hooks):
             self.profile = None
 
     def table(self) -> str:
-        """The heaviest operators by their own time, over the recorded iterations."""
+        """Returns a table of the operators that took the most time themselves, over the recorded iterations."""
         assert self.profile is not None
         by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         return self.profile.key_averages().table(sort_by=by, row_limit=OPERATORS, max_name_column_width=48)
 
     def on_exit(self, training: Training) -> None:
-        if self.profile is not None:  # stopped halfway
+        if self.profile is not None:  # the run stopped while the profiler was recording
             self.profile.stop()
             self.profile = None

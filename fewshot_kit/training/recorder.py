@@ -1,4 +1,4 @@
-"""The run folder, as a hook of the trainer: what is written while a run lasts, and how it goes on after a kill."""
+"""The hook that writes the run folder during training, and that resumes a run after a kill."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .state import Training
 
 
 class Recorder(Hooks):
-    """The run folder: `config.yaml`, a line of `metrics.jsonl` per iteration, checkpoints, results and the curve.
+    """Writes the run folder: `config.yaml`, a line of `metrics.jsonl` per iteration, checkpoints, results and a plot.
 
     Metrics reach the disk before the checkpoint that counts on them, the best checkpoint before the last, so that a
     run killed anywhere goes on from `last` as if nothing had happened since. A checkpoint holds digests of the metrics
@@ -43,7 +43,11 @@ class Recorder(Hooks):
         self.held = contextlib.ExitStack()
 
     def begin(self, training: Training) -> None:
-        """A new folder, with a first checkpoint of the untrained algorithm. `InputError` where one is already."""
+        """Makes a new folder with a first checkpoint, of the untrained algorithm.
+
+        Raises:
+            InputError: the folder holds a run already.
+        """
         self._lock()
         if (self.run / "config.yaml").exists():
             raise InputError(f"The run folder {self.run} exists; go on with it by --resume, or name another --run.")
@@ -53,7 +57,7 @@ class Recorder(Hooks):
         write_config(self.run, self.config)  # the last of them: what has one can be resumed
 
     def resume(self, training: Training) -> None:
-        """Put the training back to the last checkpoint.
+        """Puts the training back to the last checkpoint.
 
         Raises:
             InputError: no such run; a setting that differs; more iterations done than asked for; files that were edited
@@ -64,7 +68,7 @@ class Recorder(Hooks):
         before = TrainingSettings.from_config(recorded)
         grows = before.schedule == "constant" or not before.iterations
         there, asked = _comparable(recorded, grows), _comparable(self.config, grows)
-        if "classes" not in asked.get("data", {}):  # older runs gave one to data sets that have none
+        if "classes" not in asked.get("data", {}):  # older runs recorded classes for data sets that have none
             there.get("data", {}).pop("classes", None)
         difference = first_difference(there, asked)
         if difference:
@@ -89,7 +93,7 @@ class Recorder(Hooks):
         rewritten = training.iterations > before.iterations or training.settings.on_nan != before.on_nan
         if rewritten:
             self.digests.append(digest_when_read(self.config))
-        if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
+        if training.best is not None:  # the best on disk may be of a later iteration, which will be repeated
             self._keep_best(training)
         if known != self._known():
             self.checkpoint(training)
@@ -115,7 +119,7 @@ class Recorder(Hooks):
         save_state(path, training.algorithm, meta=meta, state=training.best_state)
 
     def checkpoint(self, training: Training) -> None:
-        """Write `checkpoints/last.safetensors`: all that the iterations to come depend on."""
+        """Writes `checkpoints/last.safetensors`, with everything that later iterations depend on."""
         self.metrics.append(training.history)
         self.metrics.sync()
         extra, meta = training.snapshot()
@@ -142,7 +146,7 @@ class Recorder(Hooks):
 
 
 class TestPlan(Hooks):
-    """Writes into the run how many test tasks are to follow, so that a resumed run, or a second one, has as many."""
+    """Records the number of test tasks in the run's `config.yaml`, so that a resumed or second run has as many."""
 
     def __init__(self, run: Path, episodes: int) -> None:
         self.run, self.episodes = run, episodes
@@ -152,9 +156,11 @@ class TestPlan(Hooks):
 
 
 def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
-    """A configuration less what may change on resuming: where classes and data lie and what was measured of the data,
-    what the test will be, what is done about NaN, and the iterations, unless the schedule of rates that were used
-    already depends on them."""
+    """Returns a configuration without what may change on resuming.
+
+    These are the places of classes and data, the statistics of the data, the plan of the test, what is done about NaN,
+    and the number of iterations, unless the rates that were used already depend on it.
+    """
     config = copy.deepcopy(config)
     config.pop("test", None)
     config.get("training", {}).pop("on_nan", None)
@@ -165,7 +171,7 @@ def _comparable(config: dict[str, Any], grows: bool) -> dict[str, Any]:
         config["training"].pop("iterations", None)
     data = config.get("data", {})
     data.get("options", {}).pop("root", None)
-    if data.get("transform"):  # that of an older run says nothing of what it could not do
+    if data.get("transform"):  # an older run lacks the fields that its version did not have
         data["transform"] = plain(datasets.Transform(image_size=1)) | data["transform"]
-    data.pop("statistics", None)  # runs of earlier versions have none
+    data.pop("statistics", None)  # runs of earlier versions lack them
     return config

@@ -1,4 +1,4 @@
-"""What decides a training run, in one place: the settings, their defaults, their checks, and how a run records them."""
+"""The settings of a training run: their defaults, their checks, and how a run records them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ RUNNING = ("engine", "chunk", "workers", "compile", "unfold")
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The settings of `meta_train` that decide a run; its documentation says what each is.
+    """The settings of `meta_train` that decide a run's results. `meta_train` documents each of them.
 
-    The defaults are those of the command line too, and its recipes are on top of them.
+    The command line has the same defaults, and its recipes override them.
 
     Raises:
-        InputError: a setting that cannot be used.
+        InputError: a setting cannot be used.
     """
 
     ways: int = 5
@@ -74,23 +74,26 @@ class TrainingSettings:
 
     @property
     def tested_ways(self) -> int:
-        """Classes of a validation episode."""
+        """The number of classes in a validation episode."""
         return self.ways if self.validation_ways is None else self.validation_ways
 
     @property
     def running(self) -> dict[str, Any]:
-        """How meta-batches are run: what `engines.choose` takes."""
+        """The settings of the engine, as arguments of `engines.choose`."""
         return {name: getattr(self, name) for name in RUNNING}
 
     def run_as(self, before: TrainingSettings) -> TrainingSettings:
-        """The same, run as `before` was, unless another engine is asked for; what is asked for otherwise stays."""
+        """Returns these settings, with engine settings that are at their defaults taken from `before`.
+
+        They stay as they are if they name another engine than `before`.
+        """
         if self.engine not in ("auto", before.engine):
             return self
         unsaid = {name for name, value in self.running.items() if value in ("auto", None, False)}
         return dataclasses.replace(self, **{name: getattr(before, name) for name in unsaid})
 
     def recorded(self) -> dict[str, Any]:
-        """What `config.yaml` has under `training`; of `LATER`, what is not as usual."""
+        """Returns the section `training` of `config.yaml`, without those of `LATER` that are at their defaults."""
         found = {name: getattr(self, name) for name in NAMES} | {"meta_lr": float(self.meta_lr)}
         found |= {"init": self.init and str(self.init), "validation_ways": self.tested_ways}
         usual = {name: getattr(USUAL, name) for name in LATER} | {"validation_ways": self.ways}
@@ -98,7 +101,7 @@ class TrainingSettings:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TrainingSettings:
-        """The settings of a run, from the content of its `config.yaml`."""
+        """Returns the settings of a run, from the content of its `config.yaml`."""
         recorded = config.get("training") or {}
         return cls(**{name: recorded[name] for name in NAMES if name in recorded})
 

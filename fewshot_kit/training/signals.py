@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests, so that nothing is torn in the middle of an update."""
+"""Turns Ctrl-C and SIGTERM into requests to stop, so that no signal interrupts an update halfway."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stop_requests(say: bool = True) -> Iterator[list[int]]:
             if say:  # print() is unsafe in a handler
                 os.write(2, b"\nStopping after this iteration; Ctrl-C again stops at once.\n")
 
-    # A signal that is ignored (nohup) stays so; a handler from outside Python (None) could not be put back.
+    # An ignored signal (nohup) stays ignored. A handler from outside Python (None) could not be restored, so it stays.
     asked = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     before = {number: signal.signal(number, ask) for number in asked}
     try:

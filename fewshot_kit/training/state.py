@@ -1,4 +1,4 @@
-"""Where a training run stands, and what it gives back."""
+"""The state of a training run, and its result."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .settings import TrainingSettings
 
 @dataclasses.dataclass
 class Training:
-    """Where a run stands. Hooks are handed this, to read."""
+    """The state of a run. Hooks get it to read."""
 
     algorithm: Algorithm
     data: DataSet
     optimizer: torch.optim.Optimizer
-    settings: TrainingSettings  # with the engine that was chosen
+    settings: TrainingSettings  # these name the chosen engine
     choice: engines.Choice
     iteration: int = 0  # meta-updates done
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one entry per iteration
@@ -32,16 +32,16 @@ class Training:
     stops: list[int] = dataclasses.field(default_factory=list)  # signals that ask this process to stop
     stopping: bool = False  # whether some process was asked to stop
     best: dict[str, Any] | None = None  # the best validation so far: iteration, measure, its mean, interval and loss
-    best_state: dict[str, Any] | None = None  # the algorithm's state then
+    best_state: dict[str, Any] | None = None  # the algorithm's state at the best validation
 
     @property
     def iterations(self) -> int:
-        """Meta-updates asked for."""
+        """The number of meta-updates asked for."""
         return self.settings.iterations
 
     @property
     def meta_batch(self) -> int:
-        """Episodes per meta-update."""
+        """The number of episodes per meta-update."""
         return self.settings.meta_batch
 
     def snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -75,7 +75,7 @@ class Training:
 
     @property
     def weights(self) -> str:
-        """Which weights count: the `"best"` by validation, or the `"last"` where there is no validation split."""
+        """The weights that count: `"best"` by validation, or `"last"` if there was no validation."""
         return "last" if self.best is None else "best"
 
 
@@ -85,12 +85,12 @@ def _shapes(state: dict[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What `meta_train` gives back."""
+    """The result of `meta_train`."""
 
-    iterations: int  # meta-updates done, those before a resume included
-    weights: str  # what the algorithm holds now: "best" by validation, or "last" without a validation split
+    iterations: int  # meta-updates done, including those before a resume
+    weights: str  # the weights that the algorithm holds now: "best" by validation, or "last" without a validation split
     best: dict[str, Any] | None  # the best validation: iteration, measure, its mean, interval and loss
-    history: list[dict[str, Any]] = dataclasses.field(repr=False)  # as in metrics.jsonl
+    history: list[dict[str, Any]] = dataclasses.field(repr=False)  # the lines of metrics.jsonl
     run: Path | None
     engine: str
     seconds: float  # of this call

@@ -1,1 +1,1 @@
-"""Splits: the store, the samplers, which class is in which split, learn2learn's tasks."""
+"""Splits of data sets: their store, their sampler, their classes, and their tasks for learn2learn."""

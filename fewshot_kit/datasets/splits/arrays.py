@@ -1,4 +1,4 @@
-"""What is wrong with a user's arrays, in one sentence."""
+"""Checks a user's arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .store import Store
 
 
 def check_arrays(x: Tensor | Store, y: Tensor, classes: int, name: str) -> None:
-    """Raise `InputError` where examples `[N, ...]` and class indices `[N]` do not fit, or values are not finite."""
+    """Raises `InputError` if examples `[N, ...]` and class indices `[N]` do not fit, or if values are not finite."""
     for what, given, kind in (("examples", x, Tensor | Store), ("labels", y, Tensor)):
         if not isinstance(given, kind):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Which classes go to training, validation and test: disjoint, and fixed by a seed on every machine."""
+"""Divides classes into disjoint parts for training, validation and test. A seed fixes them on every machine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ FRACTIONS = (0.64, 0.16, 0.2)  # mini-ImageNet's 64, 16 and 20 classes of 100
 
 
 def by_counts(counts: Sequence[int], seed: int) -> list[list[int]]:
-    """Class numbers 0 to sum(counts) - 1, shuffled by the seed and dealt out; each part is sorted."""
+    """Returns the class numbers 0 to sum(counts) - 1, shuffled by the seed and dealt out. Each part is sorted."""
     check_seed(seed)
     order = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed))
     return [sorted(part.tolist()) for part in order.split(list(counts))]
 
 
 def by_fractions(classes: int, fractions: Sequence[float], seed: int, name: str) -> list[list[int]]:
-    """Training, validation and test classes in these proportions.
+    """Returns the training, validation and test classes, in these proportions.
 
-    Every part gets at least two classes. Where there are too few for that, validation goes without.
+    Every part gets at least two classes. Validation gets none if there are too few classes for that.
 
     Raises:
-        InputError: fewer than four classes; fractions that are not three shares of 1.
+        InputError: there are fewer than four classes; the fractions are not three shares of 1.
     """
     shares = len(fractions) == 3 and all(isinstance(share, int | float) and 0 <= share <= 1 for share in fractions)
     if not shares or abs(sum(fractions) - 1) > 1e-6 or 0 in (fractions[0], fractions[2]):

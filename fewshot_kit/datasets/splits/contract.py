@@ -1,4 +1,4 @@
-"""What a split and a data set of anybody's have to offer. Those of the kit (`Split`, `Data`) offer more."""
+"""Protocols that your own splits and data sets must fulfil. Those of the kit (`Split`, `Data`) offer more."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...errors import InputError
 
 
 class TaskSplit(Protocol):
-    """What training and evaluation ask of a split: tasks. They need no classes: sine waves are such a split."""
+    """A split that gives tasks, which is all that training and evaluation need. Sine waves are one without classes."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The split's name in messages."""
 
     @property
     def example_shape(self) -> torch.Size:
-        """Shape of one example, as a model sees it."""
+        """The shape of one example, as a model sees it."""
 
     def check(self, ways: int, shots: int, queries: int) -> None:
-        """Raise `InputError` where such tasks cannot be drawn."""
+        """Raises `InputError` if such tasks cannot be drawn."""
 
     def episodes(
         self,
@@ -35,21 +35,21 @@ class TaskSplit(Protocol):
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
     ) -> Episode:
-        """A meta-batch of `meta_batch` tasks on the device, with that as the leading dimension of each tensor.
+        """Returns `meta_batch` tasks on the device. The leading dimension of each tensor counts the tasks.
 
         Args:
-            ways, shots, queries: classes of a task, support and query examples of each.
-            generator: on the CPU; its state alone decides what is drawn.
+            ways, shots, queries: classes per task; support and query examples per class.
+            generator: a CPU generator, whose state alone decides what is drawn.
         """
 
 
 @runtime_checkable
 class LabelledSplit(TaskSplit, Protocol):
-    """A split of examples that each have a class, also one by one: `split[i]` is `(x, class index)`."""
+    """A split whose examples have classes. `split[i]` is the single example `(x, class index)`."""
 
     @property
     def classes(self) -> Sequence[str]:
-        """Their names."""
+        """The names of the classes."""
 
     def __len__(self) -> int: ...
 
@@ -58,7 +58,7 @@ class LabelledSplit(TaskSplit, Protocol):
     def labelled(
         self, count: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Examples of all classes, drawn uniformly, `[count, ...]`, and their class indices `[count]`."""
+        """Returns examples of all classes `[count, ...]`, drawn uniformly, and their class indices `[count]`."""
 
     def episodes(
         self,
@@ -70,23 +70,27 @@ class LabelledSplit(TaskSplit, Protocol):
         device: torch.device | str | None = None,
         dirichlet: float | None = None,
     ) -> Episode:
-        """As `TaskSplit.episodes`; the queries' class proportions are from Dirichlet(dirichlet), where it is given."""
+        """Returns tasks as in `TaskSplit.episodes`.
+
+        Args:
+            dirichlet: draw the queries' class proportions from Dirichlet(dirichlet).
+        """
 
 
 class DataSet(Protocol):
-    """What training asks of a data set: splits with no class or task in common."""
+    """A data set, whose splits have no class or task in common."""
 
     @property
     def train(self) -> TaskSplit:
-        """Learned from."""
+        """The split that is learned from."""
 
     @property
     def validation(self) -> TaskSplit | None:
-        """Decides which weights are kept; None keeps the last ones."""
+        """The split that decides which weights are kept. If it is None, the last weights are kept."""
 
     @property
     def test(self) -> TaskSplit:
-        """Left alone."""
+        """The split for the final test. Training does not use it."""
 
 
 def check_split(split: Any, taker: str) -> None:
@@ -110,7 +114,14 @@ def check_data_set(data: Any, taker: str) -> None:
 
 
 def with_classes(split: TaskSplit, who: str) -> LabelledSplit:
-    """The split, for what needs its classes. Raises `InputError`, which names `who`, where it has none."""
+    """Returns the split as one with classes.
+
+    Args:
+        who: what needs the classes; the message names it.
+
+    Raises:
+        InputError: the split has no classes.
+    """
     if isinstance(split, LabelledSplit):
         return split
     raise InputError(f"{who} needs labelled examples, and {split.name} has no classes; take another data set.")

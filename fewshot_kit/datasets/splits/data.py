@@ -18,7 +18,7 @@ Splits = TypeVar("Splits", bound=TaskSplit, covariant=True)
 
 @dataclass
 class Data(Generic[Splits]):
-    """A data set: splits with no class in common. `recipe` is set by the registry where it was made by name."""
+    """A data set: splits with no class in common. The registry sets `recipe` if it made the data set by name."""
 
     name: str
     train: Splits
@@ -29,7 +29,7 @@ class Data(Generic[Splits]):
 
     @property
     def transform(self) -> Transform | None:
-        """How image files became the data set's tensors, where they did."""
+        """The transform that made tensors of image files; None for other data."""
         return self.train.transform if isinstance(self.train, Split) else None
 
 
@@ -44,12 +44,12 @@ def make_data(
     transform: Transform | None = None,
     remedy: str = Split.remedy,
 ) -> Data[Split]:
-    """The data set whose training, validation and test classes are `parts`; only training is rotated.
+    """Returns the data set whose training, validation and test classes are `parts`. Only training is rotated.
 
     Args:
-        x, y: every example `[N, ...]` and its class index `[N]`.
+        x, y: all examples `[N, ...]` and their class indices `[N]`.
         parts: class indices of training, validation (may be empty) and test.
-        remedy: what the splits say to do where there are more ways than classes.
+        remedy: the advice in the message when there are more ways than classes.
     """
     splits: list[Split | None] = []
     for word, part in zip(("training", "validation", "test"), parts, strict=True):
@@ -61,7 +61,7 @@ def make_data(
         rows = (number[y] >= 0).nonzero().flatten()
         named = [classes[index] for index in part]
         turned = rotations if word == "training" else "none"
-        own = x.index_select(0, rows)  # half the time of x[rows]
+        own = x.index_select(0, rows)  # takes half the time of x[rows]
         split = Split(own, number[y[rows]], named, f"the {word} split of {name}", turned, transform)
         split.remedy = remedy
         splits.append(split)

@@ -1,6 +1,6 @@
-"""Which images make up an episode: drawn for a whole meta-batch at once, always on the CPU.
+"""Draws which images make up the episodes of a meta-batch, all at once and always on the CPU.
 
-The draws never touch the images, so the same generator state gives the same episodes on every device.
+The draws do not use the images, so the same generator state gives the same episodes on every device.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ ROTATIONS = ("none", "classes", "per_class", "per_episode")
 class Drawn(NamedTuple):
     """T tasks of `ways` classes with `examples` images each."""
 
-    images: Tensor  # [T, ways, examples] int64, numbers of images in the split
-    turns: Tensor  # [T, ways, examples] int64, quarter turns counter-clockwise, 0 to 3
+    images: Tensor  # int64 [T, ways, examples], indices of images in the split
+    turns: Tensor  # int64 [T, ways, examples], quarter turns counter-clockwise, 0 to 3
 
 
 def distinct(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """For every entry of `sizes` [...], `count` different numbers below it, in uniformly random order.
+    """Returns `count` different numbers below each entry of `sizes` `[...]`, in uniformly random order.
 
     Returns:
-        int64 `[..., count]`, or as many as the largest size; of a size below `count`, only so many are such numbers.
+        int64 `[..., min(count, largest size)]`. For a size below `count`, only the first `size` numbers are below it.
     """
     smallest, largest = (int(size) for size in sizes.aminmax())
     if largest > LARGE and smallest >= count:
@@ -57,14 +57,14 @@ def _distinct_of_many(sizes: Tensor, count: int, generator: torch.Generator) -> 
 def draw(
     counts: Tensor, rotations: str, ways: int, examples: int, tasks: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Classes without replacement, then examples of each class without replacement, all uniformly.
+    """Draws classes without replacement, then examples of each class without replacement, all uniformly.
 
     Args:
-        counts: images of each class `[classes]`.
-        rotations: one of `ROTATIONS`; `"classes"` draws among four times as many classes.
+        counts: number of images of each class `[classes]`.
+        rotations: one of `ROTATIONS`. `"classes"` draws from four times as many classes.
 
     Returns:
-        Classes `[T, ways]`, positions within the class `[T, ways, examples]`, quarter turns `[T, ways]`.
+        The classes `[T, ways]`, positions within the class `[T, ways, examples]`, and quarter turns `[T, ways]`.
     """
     classes = len(counts)
     turns = torch.zeros(tasks, ways, dtype=torch.int64)
@@ -81,11 +81,11 @@ def draw(
 
 
 class Sampler:
-    """Draws tasks from labelled images without looking at them.
+    """Draws tasks from labelled images, by their labels alone.
 
     Args:
         y: class index of every image `[N]`, in any order.
-        classes: how many classes there are.
+        classes: number of classes.
         rotations: one of `ROTATIONS`.
     """
 
@@ -97,7 +97,7 @@ class Sampler:
         self.starts = self.counts.cumsum(0) - self.counts
 
     def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator) -> Drawn:
-        """`tasks` tasks; the caller has checked that there are enough classes and images."""
+        """Draws `tasks` tasks. The caller must check first that there are enough classes and images."""
         classes, positions, turns = draw(self.counts, self.rotations, ways, examples, tasks, generator)
         images = self.order[self.starts[classes][..., None] + positions]
         return Drawn(images, turns[..., None].expand_as(images))
@@ -105,11 +105,13 @@ class Sampler:
     def draw_unbalanced(
         self, ways: int, shots: int, queries: int, tasks: int, alpha: float, generator: torch.Generator
     ) -> tuple[Drawn, Drawn, Tensor]:
-        """The classes and support sets of `draw`, and `ways * queries` queries in proportions from Dirichlet(alpha).
+        """Draws tasks with `ways * queries` queries each, in class proportions from Dirichlet(alpha).
+
+        The classes and support sets are those of `draw` from the same generator state.
 
         Returns:
-            The support `[T, ways, shots]`, the queries `[T, ways * queries]` in class-major order, and their classes
-            `[T, ways * queries]`, from 0 to ways - 1.
+            The support set `[T, ways, shots]`, the queries `[T, ways * queries]` in class-major order, and the queries'
+            classes `[T, ways * queries]`, from 0 to ways - 1.
         """
         total = ways * queries
         classes, positions, turns = draw(self.counts, self.rotations, ways, shots + total, tasks, generator)
@@ -123,7 +125,7 @@ class Sampler:
         return Drawn(support, turns[..., None].expand_as(support)), Drawn(query, turns.gather(1, label)), label
 
     def draw_labelled(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Numbers of images and their quarter turns, each `[count]`: uniform, with replacement."""
+        """Draws indices of images and their quarter turns, each `[count]`, uniformly and with replacement."""
         images = torch.randint(len(self.order), (count,), generator=generator)
         if self.rotations == "none":
             return images, torch.zeros_like(images)
@@ -131,7 +133,7 @@ class Sampler:
 
 
 def fresh_generator() -> torch.Generator:
-    """A CPU generator seeded by the operating system, for callers who gave none."""
+    """Returns a CPU generator that the operating system seeds, for callers who passed none."""
     generator = torch.Generator()
     generator.seed()
     return generator

@@ -1,4 +1,4 @@
-"""The in-memory store of one split, and the two ways to draw tasks from it."""
+"""The in-memory store of one split, from which tasks are drawn in two ways: as episodes, or for learn2learn."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
 from .store import Store
 from .tasks import task_dataset
 
-PLAIN = Transform(image_size=1)  # of uint8 images that came from no files
+PLAIN = Transform(image_size=1)  # scales uint8 images that did not come from files
 
 
 class Split(Dataset[tuple[Tensor, int]]):
-    """Labelled examples, all in one tensor. Also a torch `Dataset` of its stored `(x, y)`, unrotated.
+    """Labelled examples in one tensor. It is also a torch `Dataset` of the stored `(x, y)`, not rotated.
 
     Args:
-        x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1], or as `transform` normalises them; any
+        x: uint8 images `[N, C, H, W]`, which models see as floats in [0, 1] or as `transform` normalises them. Any
             other tensor `[N, ...]` is used as it is. Of a memory-mapped tensor (`torch.from_file`) only what episodes
             ask for is read, and of a `Store` only that is made.
-        y: class index of every example `[N]`, int64.
-        classes: names, by class index.
-        name: what messages call the split.
-        rotations: quarter turns of the images. `"none"`; `"classes"`: every turn of a class is a class of its
-            own, without a copy of any image; `"per_class"`: one random turn for every class of an episode;
-            `"per_episode"`: one for all of an episode.
-        transform: how image files became `x`, where they did.
+        y: class index of every example, int64 `[N]`.
+        classes: names of the classes, by class index.
+        name: the split's name in messages.
+        rotations: quarter turns of the images. `"none"`: no turns. `"classes"`: every turn of a class is a class of its
+            own, without a copy of any image. `"per_class"`: one random turn for every class of an episode.
+            `"per_episode"`: one random turn for a whole episode.
+        transform: the transform that made `x` of image files, if `x` came from files.
 
     Raises:
-        InputError: lengths that differ, labels outside the classes, NaN or infinite values, rotations of what
-            is no square image.
+        InputError: the lengths differ; labels lie outside the classes; values are NaN or infinite; rotations are asked
+            for, and the examples are not square images.
     """
 
-    remedy = "lower ways"  # what to do where there are more ways than classes
+    remedy = "lower ways"  # the advice in the message when there are more ways than classes
 
     def __init__(
         self,
@@ -90,23 +90,24 @@ class Split(Dataset[tuple[Tensor, int]]):
 
     @property
     def example_shape(self) -> torch.Size:
-        """Shape of one example, as a model sees it."""
+        """The shape of one example, as a model sees it."""
         return self.x.shape[1:]
 
     @property
     def channels(self) -> int | None:
-        """Channels of the images; None for other examples."""
+        """The number of channels of the images; None for other examples."""
         return self.x.shape[1] if self.x.dim() == 4 else None
 
     @property
     def image_size(self) -> int | None:
-        """Pixels along the images' longer side; None for other examples."""
+        """The number of pixels along the images' longer side; None for other examples."""
         return max(self.x.shape[2:]) if self.x.dim() == 4 else None
 
     def check(self, ways: int, shots: int, queries: int, dirichlet: float | None = None) -> None:
-        """Raise `InputError` where such episodes cannot be drawn: too few classes, or images in a class (named).
+        """Raises `InputError` if such episodes cannot be drawn: too few classes, or too few images in a class (named).
 
-        Unbalanced queries (`dirichlet`) need twice as many, or they would be balanced by what the classes have.
+        Unbalanced queries (`dirichlet`) need twice as many query images per class. With fewer, the small classes would
+        make the queries nearly balanced.
         """
         _check_counts(ways=ways, shots=shots, queries=queries)
         if ways == 1:
@@ -140,24 +141,25 @@ class Split(Dataset[tuple[Tensor, int]]):
         dirichlet: float | None = None,
         part: slice | None = None,
     ) -> Episode:
-        """Draw a meta-batch: classes and examples without replacement, uniformly, in class-major order.
+        """Draws a meta-batch: classes and examples without replacement, uniformly, in class-major order.
 
         Args:
-            ways, shots, queries: classes of an episode, support and query examples of each.
+            ways, shots, queries: classes per episode; support and query examples per class.
             meta_batch: T, the number of episodes.
-            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time. A sequence
-                has one for each episode, which is then as if it were drawn alone.
+            generator: a CPU generator, whose state alone decides what is drawn. None draws anew every time. A sequence
+                has one generator per episode, which is then the same as if it were drawn alone.
             device: where the episodes are gathered; by default where the split's tensor is.
-            dirichlet: draw the proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in place
-                of `queries` of each class (Veilleux et al., NeurIPS 2021, with 2). What a class has no examples for
-                goes to the others, in proportion. Classes and support sets are those of the balanced draw.
+            dirichlet: draw the class proportions of an episode's `ways * queries` queries from Dirichlet(dirichlet), in
+                place of `queries` per class (Veilleux et al., NeurIPS 2021, with 2). If a class has too few examples,
+                the other classes get its remaining queries, in proportion. Classes and support sets are those of the
+                balanced draw.
             part: gather these of the T episodes alone; what is drawn stays the same.
 
         Returns:
             `support_x [T, ways * shots, ...]`, `support_y [T, ways * shots]` (0 to ways - 1), the query likewise.
 
         Raises:
-            InputError: as `check` does; a `dirichlet` that is no positive number.
+            InputError: as in `check`; `meta_batch` is below 1; `dirichlet` is not a positive number.
         """
         self.check(ways, shots, queries, dirichlet)
         _check_counts(meta_batch=meta_batch)
@@ -193,7 +195,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         generator: torch.Generator | None,
         dirichlet: float | None,
     ) -> tuple[Drawn, Drawn, Tensor | None]:
-        """Support and query images, and the queries' classes where they are not as many of each."""
+        """Draws support and query images, and the queries' classes if these are unbalanced (None otherwise)."""
         if dirichlet is not None:
             return self._sampler.draw_unbalanced(ways, shots, queries, tasks, dirichlet, _on_cpu(generator))
         drawn = self.draw(ways, shots + queries, tasks, generator)
@@ -202,13 +204,13 @@ class Split(Dataset[tuple[Tensor, int]]):
     def tasks(
         self, ways: int, shots: int, queries: int, num_tasks: int = -1, generator: torch.Generator | None = None
     ) -> Any:
-        """The same tasks as a `learn2learn.data.TaskDataset`, drawn by the same sampler.
+        """Returns the tasks as a `learn2learn.data.TaskDataset`, drawn by the same sampler.
 
-        A task is `(x [ways * (shots + queries), ...], y)` in class-major order; `episodes.split(x, y, shots)` makes
-        an episode of it. With `num_tasks=-1` every access draws a new task; otherwise task i stays the same.
+        A task is `(x [ways * (shots + queries), ...], y)` in class-major order. `episodes.split(x, y, shots)` makes an
+        episode of it. With `num_tasks=-1` every access draws a new task; otherwise task i stays the same.
 
         Raises:
-            InputError: as `check` does; a `num_tasks` of 0 or below -1.
+            InputError: as in `check`; `num_tasks` is 0 or below -1.
         """
         self.check(ways, shots, queries)
         generator, examples = generator or fresh_generator(), shots + queries
@@ -217,7 +219,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         return task_dataset(self, self.y.tolist(), draw, self.gather, label, num_tasks)
 
     def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator | None) -> Drawn:
-        """Which images make up `tasks` tasks of `examples` images per class; unchecked, see `check`."""
+        """Draws the images of `tasks` tasks with `examples` images per class. The caller must run `check` first."""
         return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
 
     def labelled(
@@ -227,16 +229,16 @@ class Split(Dataset[tuple[Tensor, int]]):
         device: torch.device | str | None = None,
         part: slice | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Examples of all classes, drawn uniformly with replacement, in the turns that episodes may have.
+        """Draws examples of all classes, uniformly with replacement. They are rotated if episodes are.
 
         Args:
             count: n, the number of examples.
-            generator: a CPU generator; its state alone decides what is drawn. None draws anew every time.
+            generator: a CPU generator, whose state alone decides what is drawn. None draws anew every time.
             device: where the examples are gathered; by default where the split's tensor is.
             part: gather these of the n examples alone; what is drawn stays the same.
 
         Returns:
-            `x [n, ...]`, `y [n]`: numbers of entries of `classes`.
+            `x [n, ...]` and `y [n]`, which holds indices into `classes`.
         """
         _check_counts(count=count)
         images, turns = (each[part or slice(None)] for each in self._sampler.draw_labelled(count, _on_cpu(generator)))
@@ -247,15 +249,15 @@ class Split(Dataset[tuple[Tensor, int]]):
         return x, _sent(y, x.device)
 
     def gather(self, images: Tensor, turns: Tensor, device: torch.device | str | None = None) -> Tensor:
-        """Images by number `[n]`, each turned by its quarter turns `[n]`, as floats on the device.
+        """Returns the images with these indices `[n]`, rotated by their quarter turns `[n]`, as floats on the device.
 
-        The numbers go to a GPU as one pinned copy, and nothing waits for the GPU.
+        The indices go to a GPU in one pinned copy, so that the CPU does not wait for the GPU.
         """
         store = self.x if device is None else self._store_on(torch.device(device))
         device = torch.device(store.device if device is None else device)
         if self.rotations == "none":
             return self._as_seen(store.index_select(0, _sent(images, store.device)).to(device))
-        # Gathered turn by turn, then put back in order: selecting rows is far quicker than writing to them.
+        # Images are gathered turn by turn, then put back in order. Selecting rows is far faster than writing to them.
         order = turns.argsort(stable=True)
         by_turn, back = _sent(torch.stack([images[order], order.argsort()]), store.device)
         upright, *others = store.index_select(0, by_turn).split(turns.bincount(minlength=4).tolist())
@@ -266,7 +268,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         return (self.transform or PLAIN).scaled(x) if x.dtype == torch.uint8 else x
 
     def _store_on(self, device: torch.device) -> Tensor | Store:
-        device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one place: the store goes there once
+        device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0", so that there is one copy
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
         return self._on_device[device]
@@ -292,7 +294,7 @@ def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
 
 
 def _balanced(ways: int, each: int, tasks: int, device: torch.device) -> Tensor:
-    """0, 0, ... 1, 1, ...: class indices `[T, ways * each]`."""
+    """Returns the class indices 0, 0, ... 1, 1, ... `[T, ways * each]`."""
     return torch.arange(ways, device=device)[:, None].expand(-1, each).flatten().expand(tasks, -1).contiguous()
 
 
@@ -301,5 +303,5 @@ def _flat(parts: list[Tensor]) -> Tensor:
 
 
 def _sent(index: Tensor, device: torch.device) -> Tensor:
-    """A small CPU tensor on the device, without waiting for the device."""
+    """Returns a small CPU tensor on the device, without waiting for the device."""
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)

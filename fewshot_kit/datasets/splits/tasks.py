@@ -1,4 +1,4 @@
-"""learn2learn's view of a split: its own `TaskDataset`, drawn and gathered a whole task at a time."""
+"""Makes a learn2learn `TaskDataset` of a split, which draws and gathers a whole task at a time."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def task_dataset(
     label: Tensor,
     num_tasks: int,
 ) -> Any:
-    """A `learn2learn.data.TaskDataset` of tasks `(x, y)`.
+    """Returns a `learn2learn.data.TaskDataset` of tasks `(x, y)`.
 
     Args:
-        examples, labels: what tasks are made of, and the class index of each.
-        draw: the images of a task, and their turns.
-        gather: `(images, turns) -> x`.
-        label: y of every task.
-        num_tasks: how many there are; -1 for no end.
+        examples, labels: the split's examples, and the class index of each.
+        draw: draws the images of a task and their quarter turns.
+        gather: maps `(images, turns)` to `x`.
+        label: the `y` of every task.
+        num_tasks: number of tasks; -1 for no limit.
 
     Raises:
-        InputError: a `num_tasks` of 0 or below -1.
+        InputError: `num_tasks` is 0 or below -1.
     """
     if num_tasks == 0 or num_tasks < -1:
         raise InputError(f"num_tasks is {num_tasks}; it must be positive, or -1 for no end.")
@@ -44,14 +44,14 @@ def task_dataset(
     data = compat.learn2learn().data
 
     def describe(_: Any) -> list[Any]:
-        # learn2learn keeps descriptions, not data: a task is one entry, gathered when it is asked for.
+        # learn2learn keeps descriptions, not data. So a task is one entry here, and its images are gathered on access.
         task = data.task_dataset.DataDescription(0)
         task.transforms.append(partial(_gather, gather, draw(), label))
         return [task]
 
-    known = dict(enumerate(labels))  # spares learn2learn's scan of all examples for their labels
+    known = dict(enumerate(labels))  # saves learn2learn a scan of all examples for their labels
     meta = data.MetaDataset(examples, indices_to_labels=known)
-    with warnings.catch_warnings():  # 0.2 prefers the name Taskset; TaskDataset is one, and what scripts test for
+    with warnings.catch_warnings():  # 0.2 prefers its base class Taskset, but scripts test for TaskDataset
         warnings.simplefilter("ignore", DeprecationWarning)
         return data.TaskDataset(meta, task_transforms=[describe], num_tasks=num_tasks, task_collate=_only)
 

@@ -1,8 +1,8 @@
-"""The settings that each algorithm is best trained with, by data set: the files beside this, which the tables use too.
+"""Recipes: the best training settings of each algorithm, in one YAML file per data set. The tables use them too.
 
-A file has sections of settings, as `--config` takes them. The section `all` is for every algorithm, that of a name for
-that one, and what follows a comma is a condition: `maml, ways=20`. Of sections that apply, later ones win. A data set
-without a file has `default.yaml` alone, which is below all the others.
+A file has sections of settings, in the form that `--config` takes. The section `all` applies to every algorithm, and
+the section `maml` to MAML alone. Conditions follow after commas: `maml, ways=20`. Later sections override earlier ones.
+Every data set starts from `default.yaml`, and a data set without a file has no other recipe.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ...runs.yaml_text import read_yaml
 
 
 def sections(dataset: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The title and the settings of every section that is about a data set, from the least to the most special."""
+    """Yields the title and the settings of every section for a data set. Later sections override earlier ones."""
     for name in ("default", dataset):
         for title, settings in _sections(name).items():
             yield title, dict(settings)
 
 
 def applies(title: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a section is for these settings."""
+    """Returns whether the section with this title applies to these settings."""
     name, *conditions = (part.strip() for part in title.split(","))
     if name not in ("all", settings["algorithm"]):
         return False
