@@ -19,6 +19,10 @@ class MisfitWarning(UserWarning):
     """A learner does not even fit the examples that it was given."""
 
 
+class SmallerChunkWarning(UserWarning):
+    """A meta-batch ran out of memory, and goes on with fewer episodes at a time."""
+
+
 def first_line(error: BaseException) -> str:
     """Returns the first line of another library's message, to be quoted in the kit's own."""
     lines = str(error).strip().splitlines()

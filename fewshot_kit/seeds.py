@@ -62,6 +62,18 @@ def default_draws(seed: int, name: str, index: int = 0, device: torch.device | s
         yield
 
 
+def states(device: torch.device) -> list[torch.Tensor]:
+    """Returns the states of the default generators of the CPU and, if it is the device, of a GPU."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_states(device: torch.device, given: list[torch.Tensor]) -> None:
+    """Sets the default generators to what `states` returned."""
+    torch.set_rng_state(given[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(given[1], device)
+
+
 def repeatable(device: torch.device) -> Callable[[], contextlib.AbstractContextManager[None]]:
     """Returns a function that makes contexts, in which the default generators draw what they draw from now on.
 
@@ -69,14 +81,12 @@ def repeatable(device: torch.device) -> Callable[[], contextlib.AbstractContextM
     """
     if shared.get():
         return contextlib.nullcontext
-    state, of_gpu = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    now = states(device)
 
     @contextlib.contextmanager
     def again() -> Iterator[None]:
         with kept_random(device):
-            torch.set_rng_state(state)
-            if of_gpu is not None:
-                torch.cuda.set_rng_state(of_gpu, device)
+            set_states(device, now)
             yield
 
     return again

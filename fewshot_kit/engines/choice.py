@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import gc
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..episodes import Episode
+from ..errors import SmallerChunkWarning
+from ..modules.place import device_of
+from ..seeds import set_states, states
 from . import loop, reference, vmap
 from .compiled import Program
-from .refusals import explained
+from .refusals import TooLarge, explained, within_memory
 from .replicas import Copies
 from .results import Result
+
+Found = TypeVar("Found")
+Way = Callable[["Choice", Algorithm, Episode], Found]
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Choice:
     why: str = "as asked for"
     program: Program | None = field(default=None, repr=False, compare=False)
     copies: Copies = field(default_factory=Copies, repr=False, compare=False)  # for the workers
+    # What the memory has forced so far, the smallest choice last.
+    smaller: list[Choice] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -48,11 +61,55 @@ class Choice:
     def run(self, algorithm: Algorithm, episodes: Episode) -> Result:
         """Returns losses, scores and summed gradients of a meta-batch.
 
+        If the memory does not suffice, it begins again with half as many episodes at a time, warns of it, and stays
+        with that number. The result is the same.
+
         Raises:
-            InputError: the engine cannot run the model.
+            InputError: the engine cannot run the model, or has no memory for one episode.
         """
+        return self._in_memory(Choice.once, algorithm, episodes)
+
+    def predict(self, algorithm: Algorithm, episodes: Episode) -> Tensor:
+        """Returns query scores `[T, Q, classes]` without a graph, in as much memory as there is, as `run` does."""
+        return self._in_memory(Choice.predict_once, algorithm, episodes)
+
+    def _in_memory(self, way: Way[Found], algorithm: Algorithm, episodes: Episode) -> Found:
+        device = device_of(algorithm)
+        drawn_from, tasks = states(device), len(episodes.support_x)
+        while True:
+            now = self.smaller[-1] if self.smaller else self
+            try:
+                return way(now, algorithm, episodes)
+            except TooLarge:
+                less = now.halved(algorithm, tasks)
+                if less is None:
+                    raise
+            # The failed attempt's tensors are gone only now: its traceback held them.
+            self.smaller.append(less)
+            asked = f"chunk={less.chunk}" if less.chunk != now.chunk else f"workers={less.workers}"
+            said = f"The engine '{now.name}' ran out of memory on {tasks} episodes, and goes on as '{less.name}'"
+            warnings.warn(f"{said}; {asked} begins with that.", SmallerChunkWarning, stacklevel=4)
+            gc.collect()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            set_states(device, drawn_from)
+
+    def halved(self, algorithm: Algorithm, tasks: int) -> Choice | None:
+        """Returns the choice with half as many of `tasks` episodes at a time, or None if it is one already."""
+        workers = self.workers or (loop.usual_workers(algorithm) if self.engine == "loop" else 1)
+        workers = min(workers, tasks)
+        chunk = min(self.chunk or tasks, math.ceil(tasks / workers))
+        if self.engine == "vmap" and chunk > 1:
+            return replace(self, chunk=math.ceil(chunk / 2))
+        if self.engine != "reference" and workers > 1:
+            return replace(self, workers=math.ceil(workers / 2))
+        return None
+
+    def once(self, algorithm: Algorithm, episodes: Episode) -> Result:
+        """As `run`, but raises `TooLarge` if the memory does not suffice."""
         if self.program is not None:
-            return self.program(algorithm, episodes, self.chunk)
+            with within_memory(algorithm, self.engine):
+                return self.program(algorithm, episodes, self.chunk)
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
                 return vmap.run(algorithm, episodes, self.chunk, self.workers, self.copies, self.unfold)
@@ -60,8 +117,8 @@ class Choice:
                 return loop.run(algorithm, episodes, self.workers, self.copies)
             return reference.run(algorithm, episodes)
 
-    def predict(self, algorithm: Algorithm, episodes: Episode) -> Tensor:
-        """Returns query scores `[T, Q, classes]` without a graph."""
+    def predict_once(self, algorithm: Algorithm, episodes: Episode) -> Tensor:
+        """As `predict`, but raises `TooLarge` if the memory does not suffice."""
         with explained(algorithm, self.engine, episodes):
             if self.engine == "vmap":
                 return vmap.predict(algorithm, episodes, self.chunk, self.unfold)

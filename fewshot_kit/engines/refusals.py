@@ -64,19 +64,41 @@ class Refused(InputError):
         self.reason = reason
 
 
+class TooLarge(Refused):
+    """An engine ran out of memory."""
+
+
+# Parts of PyTorch's messages about memory, besides those of `torch.cuda.OutOfMemoryError`: of the CPU's allocator, of
+# other devices, and of a convolution whose scratch memory was refused.
+MEMORY = ("DefaultCPUAllocator", "out of memory", "could not create a memory")
+
+
+@contextlib.contextmanager
+def within_memory(algorithm: Algorithm, engine: str) -> Iterator[None]:
+    """Turns an error for want of memory into `TooLarge`. Every other error passes."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in MEMORY):
+            raise
+        reason = f"it needs more memory than there is ({first_line(error)})"
+        remedies = ["engine='loop'"] if engine == "vmap" else []
+        remedies += ["checkpoint=True"] if algorithm.through_steps and not algorithm.checkpoint else []
+        instead = ", ".join([*remedies, "fewer queries"])
+        raise TooLarge(
+            reason, f"The engine '{engine}' cannot run this: {reason}; take {instead}, or a smaller model."
+        ) from error
+
+
 @contextlib.contextmanager
 def explained(algorithm: Algorithm, engine: str, episodes: Episode) -> Iterator[None]:
-    """Turns PyTorch's error about an operator or a GPU's memory into a `Refused`, and that about a meta-batch that does
+    """Turns PyTorch's error about an operator or memory into a `Refused`, and that about a meta-batch that does
     not fit the model into an `InputError`. Every other error passes."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), within_memory(algorithm, engine):
             if engine == "vmap":  # the operator would run once per episode, slower than the loop
                 warnings.filterwarnings("error", SLOW)
             yield
-    except torch.cuda.OutOfMemoryError as error:
-        reason = f"it needs more memory than there is ({first_line(error)})"
-        instead = "a smaller chunk, or engine='loop'" if engine == "vmap" else "fewer queries, or a smaller model"
-        raise Refused(reason, f"The engine '{engine}' cannot run this: {reason}; take {instead}.") from error
     except (RuntimeError, UserWarning) as error:
         text = first_line(error)
         if any(words in text for words in ONCE):

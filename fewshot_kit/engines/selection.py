@@ -30,7 +30,8 @@ def choose(
 ) -> Choice:
     """Returns the engine for meta-batches like this one.
 
-    `"auto"` times `vmap` and `loop` on a copy of the algorithm. The choice's `why` holds the times.
+    `"auto"` times `vmap` and `loop` on a copy of the algorithm; the choice's `why` holds the times. It takes no
+    chunk, asked for or not, that may need more memory than is free (`memory.fitting`).
 
     Args:
         episodes: a meta-batch, with the leading T.
@@ -74,7 +75,9 @@ def usual(algorithm: Algorithm, episodes: Episode) -> Choice:
     choice = Choice("loop", workers=loop.usual_workers(algorithm))
     if loop.convolutional_on_cpu(algorithm):
         return choice
-    return choice if failure_of(Choice("vmap"), algorithm, first_of(episodes, 2), Choice.predict) else Choice("vmap")
+    return (
+        choice if failure_of(Choice("vmap"), algorithm, first_of(episodes, 2), Choice.predict_once) else Choice("vmap")
+    )
 
 
 def check_running(engine: str, chunk: int | None, workers: int | None, compile: bool, unfold: bool, tasks: int) -> None:
@@ -102,7 +105,7 @@ def check_running(engine: str, chunk: int | None, workers: int | None, compile: 
 
 
 def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
-    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.run)
+    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once)
     if failure:
         raise InputError(f"This cannot be compiled: {failure}; leave --compile out.")
     probe, failures = copy.deepcopy(algorithm), dict[str, str]()

@@ -20,6 +20,7 @@ from ..seeds import kept_random
 from . import loop
 from .choice import Choice
 from .convolutions import adapted, is_convolution
+from .memory import fitting
 from .refusals import Refused
 
 ROUNDS = 5
@@ -35,20 +36,28 @@ LARGEST = 1_500_000
 def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
     """Returns `vmap` if it is clearly faster and gives the same gradients, else the loop. `why` holds the times.
 
-    On a GPU `vmap` is also tried with unfolded convolutions. On a CPU it is tried with chunks of several sizes.
+    On a GPU `vmap` is also tried with unfolded convolutions. On a CPU it is tried with chunks of several sizes. Nothing
+    is tried that may need more memory than is free.
     """
+    tasks, (most, room) = len(episodes.support_x), fitting(algorithm, episodes)
+    if looped.workers and looped.workers > most:
+        looped = replace(looped, workers=max(1, most))
     chunked = mapped.chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm)
     if chunked and (size := _convolved(algorithm, episodes)) > LARGEST:
         said = f"its convolutions give {size / 1e6:.1f} MB a task; on a CPU vmap is tried up to {LARGEST / 1e6:.1f} MB"
         return replace(looped, why=said)
-    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.run)
+    if most < min(2, tasks):
+        return replace(looped, why=f"vmap was not tried for want of memory: {room}")
+    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once)
     if failure:
         return replace(looped, why=f"vmap cannot run it: {failure}")
     probe, started = copy.deepcopy(algorithm), time.perf_counter()
+    if cut := most < min(mapped.chunk or tasks, TRIED if chunked else tasks):
+        mapped = replace(mapped, chunk=most)
     tried = worth_trying(mapped, algorithm)
     if chunked:
         episodes = first_of(episodes, TRIED)
-        tried = _chunked(mapped, probe, episodes, looped.workers or 1)
+        tried = _chunked(mapped, probe, episodes, looped.workers or 1, most)
     rounds: list[list[float]] = []
     failures: dict[str, str] = {}
     while len(rounds) < ROUNDS and not (rounds and time.perf_counter() - started > PATIENCE) and not _clear(rounds):
@@ -56,11 +65,11 @@ def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Epi
         rounds.append([seconds_of(looped, probe, episodes), *by_vmap])
     by_loop, *by_vmap = _least(rounds)
     said = in_words((looped, *tried), (by_loop, *by_vmap), failures)
-    said = f"measured on {len(episodes.support_x)} episodes: {said}"
+    said = f"measured on {len(episodes.support_x)} episodes: {said}" + (f"; {room}" if cut else "")
     if min(by_vmap) >= CLEARLY * by_loop:
         return replace(looped, why=said)
     best = tried[by_vmap.index(min(by_vmap))]
-    wrong = _disagreement(best, algorithm, episodes)
+    wrong = _disagreement(best, algorithm, episodes, most)
     return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(best, why=said)
 
 
@@ -90,25 +99,26 @@ def _clear(rounds: list[list[float]]) -> bool:
     return min(by_vmap) > FAR * by_loop or (len(by_vmap) == 1 and by_loop > FAR * by_vmap[0])
 
 
-def _chunked(mapped: Choice, probe: Algorithm, episodes: Episode, threads: int) -> list[Choice]:
+def _chunked(mapped: Choice, probe: Algorithm, episodes: Episode, threads: int, most: int) -> list[Choice]:
     """Returns `vmap` with the largest chunk that was worth doubling to, and the same with a chunk on every thread.
 
     Convolutions with a task's own weights get faster with more tasks, up to a number that depends on the net, the task
-    and the machine. Memory grows with the chunk, so a larger one is tried only if the one before it was worth it.
+    and the machine. Memory grows with the chunk, so a larger one is tried only if the one before it was worth it. No
+    more than `most` episodes run at a time.
     """
     tasks = len(episodes.support_x)
     chunk, least = 1, math.inf
-    while chunk < tasks:
-        following = min(2 * chunk, tasks)
-        few = first_of(episodes, following)
+    while chunk < min(tasks, most):
+        following = min(2 * chunk, tasks, most)
+        few, alone = first_of(episodes, following), replace(mapped, chunk=None)
         # The first run prepares for new shapes.
-        each = min(seconds_of(mapped, probe, few) for _ in range(3)) / following
+        each = min(seconds_of(alone, probe, few) for _ in range(3)) / following
         if each > CLEARLY * least:
             break
         chunk, least = following, each
     found = [replace(mapped, chunk=chunk)]
-    if min(threads, tasks) > 1:
-        found.append(replace(mapped, chunk=min(chunk, math.ceil(tasks / threads)), workers=threads))
+    if min(threads, tasks) > 1 and most >= threads:
+        found.append(replace(mapped, chunk=min(chunk, math.ceil(tasks / threads), most // threads), workers=threads))
     return found
 
 
@@ -138,7 +148,7 @@ def seconds_of(choice: Choice, algorithm: Algorithm, episodes: Episode) -> float
     device = device_of(algorithm)
     with kept_random(device):
         started = time.perf_counter()
-        choice.run(algorithm, episodes)
+        choice.once(algorithm, episodes)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - started
@@ -174,19 +184,19 @@ def failure_of(choice: Choice, algorithm: Algorithm, episodes: Episode, way: Cal
     return None
 
 
-def _disagreement(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> str | None:
+def _disagreement(mapped: Choice, algorithm: Algorithm, episodes: Episode, most: int) -> str | None:
     """Returns how the gradients of `vmap` and `loop` differ, on two episodes in float64, or None.
 
     An operator's derivative may be wrong in one of them. The trial has no more queries than support examples, so that
-    it does not need more memory than the training.
+    it does not need more memory than the training. Of the usual dtype, `most` episodes would fit at a time.
     """
     probe = copy.deepcopy(algorithm).double().eval()  # without dropout
     shown = episodes.support_x.shape[1]
     shorter = [tensor[:, :shown] for tensor in first_of(episodes, 2)]
     few = [tensor.double() if tensor.is_floating_point() else tensor for tensor in shorter]
-    alone = replace(mapped, chunk=None, workers=None)
+    alone = replace(mapped, chunk=None if most >= 4 else 1, workers=None)
     try:
-        one, other = (choice.run(probe, Episode(*few)) for choice in (alone, Choice("loop", workers=1)))
+        one, other = (choice.once(probe, Episode(*few)) for choice in (alone, Choice("loop", workers=1)))
     except (RuntimeError, KitError):  # the model may need its own dtype or mode, so nothing can be compared
         return None
     pairs = [(a, b) for a, b in zip(one.gradients, other.gradients, strict=True) if a is not None and b is not None]

@@ -128,23 +128,6 @@ def test_auto_goes_to_the_loop_where_vmap_is_fast_and_wrong(monkeypatch):
     assert re.fullmatch(r"vmap gets it wrong: its gradient is \S+ off that of the loop", choice.why)
 
 
-def test_too_many_tasks_for_the_memory_are_refused_and_left_to_the_loop(monkeypatch):
-    def run(algorithm, episodes, *_):
-        if len(episodes.support_x) > 2:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
-        return enough(algorithm, episodes)
-
-    enough = engines.choice.vmap.run
-    monkeypatch.setattr(engines.choice.vmap, "run", run)
-    algorithm = algorithms.create("maml", model=build("mlp", torch.float64))
-    choice = engines.choose(algorithm, meta_batch())
-    assert choice.engine == "loop"
-    why = "it needs more memory than there is (CUDA out of memory. Tried to allocate 3 GiB)"
-    assert choice.why.endswith(f" ms, vmap failed ({why})")
-    with pytest.raises(InputError, match="vmap' cannot run this: it needs more memory .* take a smaller chunk, or"):
-        engines.meta_backward(algorithm, meta_batch(), "vmap")
-
-
 def test_what_has_no_second_derivative_is_named():
     model = nn.Sequential(nn.Flatten(), nn.Linear(196, 4), Tripled(), nn.Tanh(), nn.Linear(4, 3)).double()
     algorithm = algorithms.create("maml", model=model)

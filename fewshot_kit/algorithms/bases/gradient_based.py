@@ -65,7 +65,7 @@ class GradientBased(Algorithm):
     descends = True
     keeps_head = True
     takes_rules = True  # whether `optimizer` may name the update rule; False for algorithms with a rule of their own
-    through_steps = True  # whether the meta-gradient flows through the inner steps
+    through_steps = True
     lr: float
     steps: int
     batch_norm: str

@@ -71,6 +71,8 @@ class Algorithm(nn.Module):
     regression = True  # whether it can learn float targets; it can always learn class labels
     transductive = False  # whether the method itself looks at all queries of a task together
     descends = False  # whether `adapt` trains on the support set, for `steps` at `lr`; it should then fit that set
+    through_steps = False  # whether the meta-gradient flows through inner steps
+    checkpoint = False  # whether inner steps are computed again on the way back, in place of keeping their graph
     keeps_head = False  # whether the scores are the model's own outputs, whose number then limits the classes
     classes: int | None = None  # number of training classes that `loss` tells apart, if `draw` gives labelled batches
     batch_norm: str | None = None  # name of its batch-norm policy, if it has one
