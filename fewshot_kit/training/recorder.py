@@ -91,6 +91,7 @@ class Recorder(Hooks):
             self.checkpoint(training)
         if training.iterations > before.iterations:
             write_config(self.run, self.config)
+            self.digests = self.digests[-1:]
 
     def _lock(self) -> None:
         """Keeps other processes out, and removes what killed ones left half-written."""
