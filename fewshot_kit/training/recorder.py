@@ -99,6 +99,7 @@ class Recorder(Hooks):
             self.checkpoint(training)
         if rewritten:
             write_config(self.run, self.config)
+            self.digests = self.digests[-1:]
 
     def _lock(self) -> None:
         """Keeps other processes out, and removes what killed ones left half-written."""
