@@ -123,6 +123,9 @@ def begun(run: str | Path) -> bool:
 
 
 def finished(run: str | Path) -> bool:
-    """Whether a run was trained to its end."""
-    path = Path(run) / "results.json"
-    return path.exists() and "training" in json.loads(path.read_text())
+    """Whether a run was trained to its end. Damaged results are none."""
+    try:
+        results = json.loads((Path(run) / "results.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(results, dict) and "training" in results

@@ -250,7 +250,8 @@ def record_results(run: str | Path, results: dict[str, Any]) -> None:
     """Adds to `results.json`, atomically, and replaces keys that exist."""
     path = Path(run) / "results.json"
     try:
-        before = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        before = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
         before = {}
+    before = before if isinstance(before, dict) else {}
     write_bytes(path, json.dumps(before | plain(results), indent=2).encode())

@@ -65,7 +65,7 @@ class Recorder(Hooks):
             write_bytes(self.metrics, b"")
             self.checkpoint(training)
         extra, meta = load_state(state_path(self.run), training.algorithm)
-        training.restore(extra, meta)
+        training.restore(extra, meta, state_path(self.run))
         training.history = self._rewind(training.iteration)
         training.skipped = sum("skipped" in line for line in training.history)
         if training.best is not None:  # the one on disk may be of a later iteration, which is to come again
@@ -78,9 +78,10 @@ class Recorder(Hooks):
         kept = self.metrics.read_bytes().splitlines(keepends=True)[:iteration]
         try:
             history = [json.loads(line) for line in kept]
-        except ValueError:
-            history = []
-        if [line["iteration"] for line in history] != list(range(1, iteration + 1)):
+            numbers = [line["iteration"] for line in history]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            numbers = []
+        if numbers != list(range(1, iteration + 1)):
             raise InputError(f"{self.metrics} does not hold iterations 1 to {iteration}; restore it from a copy.")
         write_bytes(self.metrics, b"".join(kept))
         return history

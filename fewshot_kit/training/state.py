@@ -13,6 +13,7 @@ from ..algorithms import Algorithm
 from ..datasets.splits.contract import DataSet
 from .finite import Measured
 from .settings import TrainingSettings
+from .snapshots import check_snapshot
 
 
 @dataclasses.dataclass
@@ -49,8 +50,13 @@ class Training:
         extra = {"adam": self.optimizer.state_dict()["state"], "best": self.best_state}
         return extra, {"iteration": self.iteration, "best": self.best}
 
-    def restore(self, extra: dict[str, Any], meta: dict[str, Any]) -> None:
-        """Puts the run back to a `snapshot`, but for the algorithm."""
+    def restore(self, extra: Any, meta: Any, source: str | Path) -> None:
+        """Puts the run back to a `snapshot`, but for the algorithm, which has its state of then already.
+
+        Raises:
+            InputError: `source` holds something else, or more iterations than the run is to have.
+        """
+        check_snapshot(extra, meta, self.optimizer, self.algorithm.state_dict(), self.iterations, source)
         self.iteration, self.best, self.best_state = meta["iteration"], meta["best"], extra["best"]
         fresh = self.optimizer.state_dict()
         self.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
