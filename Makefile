@@ -13,7 +13,7 @@ TORCH := $(if $(UV_FIND_LINKS),,--torch-backend auto)
 DEMO := --dataset glyphs --model conv4 --algorithm maml --ways 5 --shots 1 --iterations 200 \
 	--validate-every 100 --validation-episodes 100
 
-.PHONY: demo test test-all test-long lint bench soak clean
+.PHONY: demo test test-all test-long fuzz lint bench soak clean
 
 demo: $(INSTALLED)
 	rm -rf runs/demo
@@ -30,6 +30,10 @@ test-all: $(INSTALLED)
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long
 
+# The fuzz tests with other random files each time, a quarter of an hour or FUZZ_EXAMPLES of each kind.
+fuzz: $(INSTALLED)
+	FUZZ_PROFILE=random $(BIN)/python -m pytest tests/fuzz
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -44,7 +48,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/accuracy.py
 
 clean:
-	rm -rf .venv runs/demo build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .venv runs/demo build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml

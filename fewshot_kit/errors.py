@@ -2,13 +2,24 @@
 
 import difflib
 
+LONGEST = 4000  # characters of a message
+
 
 class KitError(Exception):
     """Base of all errors whose messages are written for the user."""
 
 
 class InputError(KitError, ValueError):
-    """A value, file, model or data set that cannot be used; the message names it and the fix."""
+    """A value, file, model or data set that cannot be used; the message names it and the fix.
+
+    The message is one line that can be printed, whatever the names and values in it: other characters are written out,
+    as `\\n` or `\\x1b`, and a message of more than `LONGEST` characters loses its middle.
+    """
+
+    def __init__(self, said: object = "") -> None:
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(said))
+        half = LONGEST // 2
+        super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 
 
 class UnknownName(KitError, LookupError):

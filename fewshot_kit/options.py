@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from .errors import InputError, closest
+from .errors import InputError, brief, closest
 
 
 def options_of(factory: Callable[..., Any], *, annotated: bool = False) -> inspect.Signature:
@@ -83,10 +83,10 @@ def check_options(factory: Callable[..., Any], options: dict[str, Any], what: st
     parameters = options_of(factory, annotated=True).parameters
     for name, value in options.items():
         if not isinstance(name, str):
-            raise InputError(f"{what} has no option {name!r}; the names of options are text.")
+            raise InputError(f"{what} has no option {brief(repr(name))}; the names of options are text.")
         kind = wanted(value, parameters[name].annotation) if name in parameters else None
         if kind:
-            raise InputError(f"The option {name} of {what} is {value!r}; it must be {kind}.")
+            raise InputError(f"The option {name} of {what} is {brief(repr(value))}; it must be {kind}.")
 
 
 def check_settings(settings: dict[Any, Any], annotations: dict[str, Any], source: str) -> None:
@@ -94,8 +94,8 @@ def check_settings(settings: dict[Any, Any], annotations: dict[str, Any], source
     for name, value in settings.items():
         if name not in annotations:
             raise InputError(
-                f"{source} has a setting '{name}' that does not exist.{closest(str(name), list(annotations))}"
+                f"{source} has a setting '{brief(name)}' that does not exist.{closest(str(name), list(annotations))}"
             )
         kind = wanted(value, annotations[name])
         if kind:
-            raise InputError(f"{source} has {name}: {value!r}; it must be {kind}.")
+            raise InputError(f"{source} has {name}: {brief(repr(value))}; it must be {kind}.")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from .errors import InputError, UnknownName, closest, first_line
+from .errors import InputError, UnknownName, brief, closest, first_line
 from .foreign import Failed, contained
 from .options import options_of, plain_options
 
@@ -115,8 +115,8 @@ class Registry:
             raise InputError(said) from cause
         known = self.names() + [f"{prefix}/NAME" for prefix in self._libraries]
         raise UnknownName(
-            f"Unknown {self.kind} '{name}'.{closest(name, known)}\n"
-            f'Available: {", ".join(known)}.  Add one with @{self.kind}s.register("{name}").'
+            f"Unknown {self.kind} '{brief(name)}'.{closest(name, known)}\n"
+            f'Available: {", ".join(known)}.  Add one with @{self.kind}s.register("{brief(name)}").'
         )
 
     def _of_library(self, prefix: str, name: str) -> Callable[..., Any]:
@@ -126,7 +126,7 @@ class Registry:
             near = difflib.get_close_matches(name, there, n=1)
             meant = f" Did you mean '{prefix}/{near[0]}'?" if near else ""
             raise UnknownName(
-                f"Unknown {self.kind} '{prefix}/{name}'.{meant} "
+                f"Unknown {self.kind} '{prefix}/{brief(name)}'.{meant} "
                 f"List them with: fewshot-kit list {self.kind}s '{prefix}/*'."
             )
         factory = functools.partial(make, name)

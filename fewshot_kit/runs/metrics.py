@@ -58,7 +58,7 @@ class Metrics:
         try:
             history = [json.loads(line) for line in kept]
             numbers = [line["iteration"] for line in history]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             numbers = []
         if numbers != list(range(1, iteration + 1)):
             raise InputError(f"{self.path} does not hold iterations 1 to {iteration}; restore it from a copy.")

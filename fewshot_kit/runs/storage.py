@@ -96,7 +96,7 @@ def unpacked(data: bytes, path: str | Path) -> tuple[dict[str, Tensor], dict[str
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         kept = json.loads((header.get("__metadata__") or {}).get(_KEY, "{}"))
-    except (safetensors.SafetensorError, KeyError, ValueError, RecursionError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:  # torch's of absurd shapes too
         raise InputError(
             f"{path} is truncated or damaged ({first_line(error)}); restore it from a copy, or train again."
         ) from error

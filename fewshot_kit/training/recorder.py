@@ -82,12 +82,7 @@ class Recorder(Hooks):
             self.metrics.restart()
             self.checkpoint(training)
         extra, meta = load_state(state_path(self.run), training.algorithm)
-        try:
-            training.restore(extra, meta)
-        except (TypeError, ValueError, LookupError, AttributeError) as error:  # of a file that somebody altered
-            raise InputError(
-                f"{state_path(self.run)} is damaged: it does not hold where a run stands; restore it from a copy."
-            ) from error
+        training.restore(extra, meta, state_path(self.run))
         known = digests(meta)
         training.history = self.metrics.rewind(training.iteration, None if self.accept_edited else known.get("metrics"))
         rewritten = training.iterations > before.iterations or training.settings.on_nan != before.on_nan

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..engines.selection import check_running
 from ..errors import InputError
+from ..options import check_settings
 from ..ranges import check_counts, check_rate
 from ..seeds import check_seed
 from .augmentation import check_augmentation
@@ -101,9 +102,14 @@ class TrainingSettings:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TrainingSettings:
-        """Returns the settings of a run, from the content of its `config.yaml`."""
-        recorded = config.get("training") or {}
-        return cls(**{name: recorded[name] for name in NAMES if name in recorded})
+        """Returns the settings of a run, from the content of its `config.yaml`.
+
+        Raises:
+            InputError: a value that no run has.
+        """
+        recorded = {name: value for name, value in (config.get("training") or {}).items() if name in NAMES}
+        check_settings(recorded, {setting.name: setting.type for setting in dataclasses.fields(cls)}, "config.yaml")
+        return cls(**recorded)
 
 
 USUAL = TrainingSettings()

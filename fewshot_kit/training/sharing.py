@@ -31,7 +31,7 @@ def synchronise(training: Training) -> None:
         tensors, meta = unpacked(sent, "the first process's state")
         found = unflatten(tensors, meta["structure"])
         fill(training.algorithm, found["algorithm"], "the first process's state")
-        training.restore(found["extra"], meta["kept"])
+        training.restore(found["extra"], meta["kept"], "the first process's state")
 
 
 def common_choice(

@@ -13,6 +13,7 @@ from ..algorithms import Algorithm
 from ..datasets.splits.contract import DataSet
 from .finite import Measured
 from .settings import TrainingSettings
+from .snapshots import check_snapshot
 
 
 @dataclasses.dataclass
@@ -50,23 +51,17 @@ class Training:
         skipped = {"skipped": self.skipped} if self.skipped else {}
         return extra, {"iteration": self.iteration, "best": self.best, **skipped}
 
-    def restore(self, extra: Any, meta: Any) -> None:
-        """Puts the run back to a `snapshot`, but for the algorithm. Any error means that it is no such snapshot."""
+    def restore(self, extra: Any, meta: Any, source: str | Path) -> None:
+        """Puts the run back to a `snapshot`, but for the algorithm, which has its state of then already.
+
+        Raises:
+            InputError: `source` holds something else, or more iterations than the run is to have.
+        """
+        check_snapshot(extra, meta, self.optimizer, self.algorithm.state_dict(), self.iterations, source)
         self.iteration, self.best, self.best_state = meta["iteration"], meta["best"], extra["best"]
         self.skipped = int(meta.get("skipped", 0))
-        if not isinstance(self.iteration, int) or not 0 <= self.iteration <= self.iterations:
-            raise ValueError(f"iteration {self.iteration}")
-        if self.best is not None:
-            mean = self.best[self.best.get("measure", "accuracy")]
-            if not isinstance(mean, int | float) or "iteration" not in self.best:
-                raise ValueError("the best validation has no mean")
-            if _shapes(extra["best"]) != _shapes(self.algorithm.state_dict()):
-                raise ValueError("the best state is of another model")
         fresh = self.optimizer.state_dict()
         self.optimizer.load_state_dict(fresh | {"state": extra["adam"]})
-        for parameter, moments in self.optimizer.state.items():
-            if {"exp_avg": parameter.shape, "exp_avg_sq": parameter.shape, "step": ()} != _shapes(moments):
-                raise ValueError("Adam's moments are of another model")
 
     @property
     def due(self) -> bool:
@@ -77,10 +72,6 @@ class Training:
     def weights(self) -> str:
         """The weights that count: `"best"` by validation, or `"last"` if there was no validation."""
         return "last" if self.best is None else "best"
-
-
-def _shapes(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: getattr(value, "shape", None) for name, value in state.items()}
 
 
 @dataclasses.dataclass(frozen=True)

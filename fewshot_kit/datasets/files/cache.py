@@ -103,7 +103,7 @@ def _read(path: Path, key: str) -> Named:
     try:
         with safe_open(path, framework="pt") as file:
             said, tensor = file.metadata() or {}, file.get_tensor("x")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch's of absurd shapes
         raise _Damaged(first_line(error)) from None
     if said.get("key") != key:
         raise _Damaged("it belongs to other settings")
