@@ -133,7 +133,7 @@ def test_where_a_run_stands(tmp_path, place, value):
     tensors, meta = read(state_path(tmp_path))
     put(meta, place, value)
     write(state_path(tmp_path), tensors, meta)
-    with pytest.raises(InputError, match=r"last.safetensors is damaged: it does not hold where a run stands"):
+    with pytest.raises(InputError, match=r"last.safetensors is damaged: it is no checkpoint of this run"):
         train(maml(), run=tmp_path, iterations=2, resume=True)
 
 
