@@ -164,11 +164,12 @@ TARS: dict[str, Maker] = {
 }
 
 
-def zipped(folder: Path, **changes: int) -> Path:
-    """A zip of one stored PNG whose headers are changed: `flags`, `method` or `size`."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("A/character01/1.png", png(4, 4))
+def zipped(folder: Path, name: str = "A/character01/1.png", unfolds: int = 0, **changes: int) -> Path:
+    """A zip of one stored PNG, or of MiB of zeros, whose headers are changed: `flags`, `method` or `size`."""
+    content, method = io.BytesIO(), zipfile.ZIP_DEFLATED if unfolds else zipfile.ZIP_STORED
+    with zipfile.ZipFile(content, "w", method) as archive, archive.open(name, "w") as file:
+        for part in [bytes(1 << 20)] * unfolds or [png(4, 4)]:
+            file.write(part)
     data = bytearray(content.getvalue())
     for start, shift in ((data.index(b"PK\3\4"), 0), (data.index(b"PK\1\2"), 2)):
         for name, value in changes.items():
@@ -182,6 +183,10 @@ ZIPS: dict[str, Maker] = {
     "unknown method": lambda folder: zipped(folder, method=9),
     "damaged deflate": lambda folder: zipped(folder, method=8),
     "damaged lzma": lambda folder: zipped(folder, method=14),
+    "unfolds": lambda folder: zipped(folder, unfolds=600, size=100),
+    "far number": lambda folder: zipped(folder, "A/character999999999999/1.png"),
+    "long number": lambda folder: zipped(folder, f"A/character{'9' * 5000}/1.png"),
+    "steering": lambda folder: zipped(folder, "A/character01/\x1b[2J\n.png", flags=1),
     "4 GB member": lambda folder: zipped(folder, size=2**32 - 2),
     "huge": lambda folder: sparse(folder, "x.zip", b"PK"),
     "empty": lambda folder: put(folder, "x.zip", b""),

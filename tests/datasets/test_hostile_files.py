@@ -16,6 +16,7 @@ from PIL import Image
 
 from fewshot_kit.adaptation.inputs import read_examples
 from fewshot_kit.datasets import Transform, find_images, load_images
+from fewshot_kit.datasets.files import omniglot
 from fewshot_kit.datasets.files.archives import in_tar, opened_zip, read_member
 from fewshot_kit.datasets.files.images import decode
 from fewshot_kit.errors import InputError
@@ -109,6 +110,8 @@ ZIPS = {
     "unknown method": r"cannot be read \(.*compression.*\); fetch the archive again",
     "damaged deflate": r"cannot be read \(.*\); fetch the archive again",
     "damaged lzma": r"cannot be read \(.*\); fetch the archive again",
+    "unfolds": r"cannot be read \(Bad CRC-32.*\); fetch the archive again",
+    "steering": r"^A/character01/\\x1b\[2J\\n.png in \S+ is encrypted",
     "4 GB member": r"cannot be read \(4,294,967,294 bytes are more than",
     "huge": "x.zip has 5,368,709,121 bytes, more than the 1,073,741,824 that are read; unpack it.",
     "empty": r"x.zip is no zip archive \(File is not a zip file\); remove it and fetch it again.",
@@ -116,7 +119,14 @@ ZIPS = {
 }
 
 
-@pytest.mark.parametrize("name", hostile.ZIPS)
+@pytest.mark.parametrize("name", ["far number", "long number"])
+def test_numbers_that_no_character_has(tmp_path: Path, name: str) -> None:
+    hostile.ZIPS[name](tmp_path).rename(tmp_path / "images_background.zip")
+    with pytest.raises(InputError, match=r"images_background.zip has 0 of Omniglot's 964 characters\. Remove it"):
+        omniglot.load("images_background", tmp_path, Transform(8), download=False)
+
+
+@pytest.mark.parametrize("name", ZIPS)
 def test_zips(tmp_path: Path, name: str) -> None:
     path = hostile.ZIPS[name](tmp_path)
     with pytest.raises(InputError, match=ZIPS[name]), opened_zip(path) as archive:

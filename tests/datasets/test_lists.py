@@ -52,6 +52,9 @@ def test_mistakes(base: Path, name: str) -> None:
 def test_lines_are_counted_where_they_begin(tmp_path: Path) -> None:
     file = hostile.put(tmp_path, "x.csv", b'a,"one\ntwo"\n\nb,three\n')
     assert list(read_rows(file)) == [(1, ["a", "one\ntwo"]), (4, ["b", "three"])]
+    file = hostile.put(tmp_path, "y.csv", "\ufeff\u0100\u0a41a".encode("utf-16-be")[:-1])  # 01 00 0a 41
+    with pytest.raises(InputError, match=r"Line 1 of .* is not UTF-16-BE"):
+        list(read_rows(file))
 
 
 def test_class_lists(tmp_path: Path) -> None:

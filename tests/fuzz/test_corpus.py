@@ -13,6 +13,7 @@ from fuzzing import outcome
 from fewshot_kit import disk
 from fewshot_kit.adaptation.inputs import read_examples
 from fewshot_kit.datasets import Transform
+from fewshot_kit.datasets.files import omniglot
 from fewshot_kit.datasets.files.archives import in_tar, opened_zip, read_member
 from fewshot_kit.datasets.files.images import decode
 from fewshot_kit.datasets.files.lists import read_csv
@@ -30,6 +31,11 @@ def in_zip(path: Path) -> None:
             decode(read_member(archive, name, path), Transform(8), name)
 
 
+def as_omniglot(path: Path) -> None:
+    path.rename(path.with_name("images_background.zip"))
+    omniglot.load("images_background", path.parent, Transform(8), download=False)
+
+
 def all_in_tar(path: Path) -> None:
     listed = in_tar(path)
     for index, name in enumerate(listed.names):
@@ -40,7 +46,7 @@ READERS: dict[str, list[Callable[[Path], Any]]] = {
     "image": [lambda path: decode(path, Transform(8), str(path)), lambda path: read_examples([path], None, 3)],
     "list": [lambda path: read_csv(path, path.parent)],
     "tar": [all_in_tar],
-    "zip": [in_zip],
+    "zip": [in_zip, as_omniglot],
     "yaml": [lambda path: from_file(str(path)), read_config_file],
     "safetensors": [rebuild, read_weights, disk.metadata],
 }

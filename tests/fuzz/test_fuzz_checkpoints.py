@@ -12,7 +12,7 @@ import hostile
 import pytest
 import torch
 from fuzzing import JSON, TEXT, changed, known, odd, outcome
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fewshot_kit import adapt, disk, models
@@ -78,6 +78,7 @@ ENTRIES = st.fixed_dictionaries(
 )
 
 
+@example(entries={"x" * 5000: {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, metadata=None, size=4)
 @given(
     entries=st.dictionaries(TEXT, st.one_of(ENTRIES, JSON), max_size=3),
     metadata=st.one_of(st.none(), JSON, st.fixed_dictionaries({"fewshot_kit": st.one_of(TEXT, JSON.map(json.dumps))})),
@@ -101,6 +102,7 @@ def entry(draw: st.DrawFn) -> dict[str, Any]:
 BITS = {"BOOL": 8, "C64": 64, "x": 8, "BF16": 16, "F4": 4, "F6_E2M3": 6}
 
 
+@example(entries=[{"dtype": "F32", "shape": [0, 2, 2, 2**61], "values": 0}])
 @given(entries=st.lists(entry(), max_size=3))
 def test_tensors_of_any_type_and_size(file: Path, entries: list[dict[str, Any]]) -> None:
     header, end = {}, 0

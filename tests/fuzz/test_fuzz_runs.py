@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from small_runs import SMALL
 
 from fewshot_kit import algorithms, datasets, models
+from fewshot_kit.errors import InputError
 from fewshot_kit.experiments.running import finished
 from fewshot_kit.experiments.settings import TrainConfig, from_run
 from fewshot_kit.runs.checkpoints import load, record_results
@@ -96,3 +98,37 @@ def test_changed_metrics(run: Run, data: st.DataObject) -> None:
     (run.folder / "results.json").write_bytes(content)
     outcome(lambda: finished(run.folder))
     outcome(lambda: record_results(run.folder, {"test": []}))
+
+
+@pytest.mark.parametrize(
+    "kept", [None, [], {}, {"iteration": 2**40}, {"iteration": None}, {"iteration": "4"}, {"best": 5}]
+)
+def test_found_checkpoints(run: Run, kept: Any) -> None:
+    """What is kept beside the tensors, or parts of it in place of what the run kept."""
+    run.config.write_bytes(run.text)
+    whole = run.meta["kept"] | kept if kept else kept
+    write(run.folder / "checkpoints" / "last.safetensors", run.tensors, run.meta | {"kept": whole})
+    with pytest.raises(InputError, match=r"last.safetensors is damaged: it is no checkpoint of this run; restore it"):
+        run.resume()
+
+
+@pytest.mark.parametrize("line", [b"{}", b"5", b"null", b"[1]", b"[" * 100_000, b"\xff"])
+def test_found_metrics_and_results(run: Run, line: bytes) -> None:
+    run.config.write_bytes(run.text)
+    write(run.folder / "checkpoints" / "last.safetensors", run.tensors, run.meta)
+    (run.folder / "metrics.jsonl").write_bytes(line + b"\n" + run.metrics)
+    with pytest.raises(InputError, match=r"metrics.jsonl does not hold iterations 1 to 4"):
+        run.resume()
+    (run.folder / "metrics.jsonl").write_bytes(run.metrics)
+    (run.folder / "results.json").write_bytes(line)
+    assert not finished(run.folder)
+    record_results(run.folder, {"training": 1})
+    assert finished(run.folder)
+
+
+def test_found_settings(run: Run) -> None:
+    config = yaml.safe_load(run.text)
+    config["training"]["schedule"] = ["cosine"]
+    run.config.write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=r"config.yaml has schedule: \['cosine'\]; it must be text."):
+        run.resume()

@@ -118,11 +118,15 @@ def read_member(archive: zipfile.ZipFile, member: str, source: Path) -> bytes:
     """Reads an image from an opened zip archive.
 
     Raises:
-        InputError: a member that is damaged, encrypted, or compressed in a way that Python does not read.
+        InputError: a member that is damaged, encrypted, or compressed otherwise than by `deflate`.
     """
     try:
-        check_size(archive.getinfo(member).file_size)
-        return archive.read(member)
+        found = archive.getinfo(member)
+        check_size(found.file_size)
+        if found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # Python unfolds others whole
+            raise ValueError(f"its compression, method {found.compress_type}, is not deflate")
+        with archive.open(found) as file:
+            return file.read(found.file_size)  # and no more, where a crafted member unfolds to gigabytes
     except Exception as error:  # zlib's and lzma's errors, RuntimeError for passwords, NotImplementedError
         if "password" in str(error):
             raise InputError(f"{member} in {source} is encrypted; unpack it with its password.") from None

@@ -41,7 +41,7 @@ def read_text(file: Path) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count("\n".encode(encoding), 0, error.start) + 1
+        line = data[: error.start].decode(encoding).count("\n") + 1
         raise InputError(
             f"Line {line} of {file} is not {encoding.upper()} (byte 0x{data[error.start]:02x}); save the file as UTF-8."
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import itertools
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from .roots import find_root
 CHARACTERS = {"images_background": 964, "images_evaluation": 659}
 DRAWINGS = 20
 FUTURAMA = 26
-DRAWING = re.compile(r"(?:^|/)([^/]+)/(character\d+)/([^./][^/]*\.png)$")
+DRAWING = re.compile(r"(?:^|/)([^/]+)/(character\d{1,4})/([^./][^/]*\.png)$")
 
 Drawings = dict[str, list[str]]  # files by "Alphabet/characterNN", both sorted
 
@@ -176,7 +177,7 @@ def _incomplete(part: str, source: Path, drawings: Drawings, alphabet: str | Non
     """Returns a sentence about what is missing, or "" if nothing is."""
     expected = _expected(part, alphabet)
     if len(drawings) != expected:
-        gaps = ", ".join(_gaps(drawings)[:3])
+        gaps = ", ".join(itertools.islice(_gaps(drawings), 3))
         missing = f"; {gaps} is missing" if gaps else ""
         return f"{source} has {len(drawings)} of {alphabet or 'Omniglot'}'s {expected} characters{missing}."
     for character, files in drawings.items():
@@ -185,14 +186,14 @@ def _incomplete(part: str, source: Path, drawings: Drawings, alphabet: str | Non
     return ""
 
 
-def _gaps(drawings: Drawings) -> list[str]:
-    """Returns the characters that are missing in an alphabet's numbering, which starts at 1."""
+def _gaps(drawings: Drawings) -> Iterator[str]:
+    """Yields the characters that are missing in an alphabet's numbering, which starts at 1."""
     last: dict[str, int] = {}
     for character in drawings:
         alphabet, number = character.rsplit("/character", 1)
         last[alphabet] = max(last.get(alphabet, 0), int(number))
-    expected = [f"{name}/character{number:02d}" for name, top in last.items() for number in range(1, top + 1)]
-    return [character for character in expected if character not in drawings]
+    expected = (f"{name}/character{number:02d}" for name, top in last.items() for number in range(1, top + 1))
+    return (character for character in expected if character not in drawings)
 
 
 def _decode_folder(source: Path, drawings: Drawings, transform: Transform) -> Tensor:

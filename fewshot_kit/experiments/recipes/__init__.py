@@ -34,5 +34,7 @@ def applies(title: str, settings: Mapping[str, Any]) -> bool:
 
 @functools.cache
 def _sections(name: str) -> Mapping[str, Any]:
-    file = files(__package__) / f"{name}.yaml"
-    return MappingProxyType(read_yaml(file.read_bytes()) if file.is_file() else {})
+    for file in files(__package__).iterdir():  # and no path that a name may be, or one too long for a disk
+        if file.name == f"{name}.yaml":
+            return MappingProxyType(read_yaml(file.read_bytes()))
+    return MappingProxyType({})
