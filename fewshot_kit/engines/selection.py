@@ -30,8 +30,8 @@ def choose(
 ) -> Choice:
     """Returns the engine for meta-batches like this one.
 
-    `"auto"` times `vmap` and `loop` on a copy of the algorithm; the choice's `why` holds the times. It takes no
-    chunk, asked for or not, that may need more memory than is free (`memory.fitting`).
+    `"auto"` times `vmap` and `loop` on a copy of the algorithm. The choice's `why` holds the times. It tries and takes
+    no chunk, asked for or not, that may need more memory than is free (`memory.fitting`).
 
     Args:
         episodes: a meta-batch, with the leading T.

@@ -1,13 +1,18 @@
 """Inner steps that are computed again in the outer backward pass: the same gradients, for less memory."""
 
+import weakref
+
 import pytest
 import torch
 from engine_world import assert_same, batch_for, build, gradients, maml, meta_batch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from fewshot_kit import algorithms, engines
 from fewshot_kit.engines import Choice
+from fewshot_kit.episodes import Episode
 from fewshot_kit.errors import InputError
 
 # Every algorithm whose meta-gradient flows through inner steps.
@@ -94,6 +99,47 @@ def test_a_gradient_of_the_gradient_and_a_second_backward():
         third = torch.autograd.grad(sum(g.square().sum() for g in first), parameters, retain_graph=True)
         found.append([*first, *third, *torch.autograd.grad(loss, parameters)])
     assert_same(*found)
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made inside; `most` is the most at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.most, self.alive, self.known = 0, 0, weakref.WeakSet()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for storage in (t.untyped_storage() for t in tree_leaves(found) if isinstance(t, torch.Tensor)):
+            if id(storage) not in given and storage not in self.known:
+                self.known.add(storage)
+                self.alive += storage.nbytes()
+                self.most = max(self.most, self.alive)
+                weakref.finalize(storage, self.freed, storage.nbytes())
+        return found
+
+    def freed(self, size):
+        self.alive -= size
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "meta_sgd", "meta_lstm"])
+def test_memory_grows_by_what_goes_from_step_to_step(name):
+    """By the parameters, and a rule's memory: next to the kept graph, a small part of what a step takes."""
+    grown = []
+    for options in ({}, {"checkpoint": True}):
+        peaks = []
+        for steps in (3, 13):
+            torch.manual_seed(0)
+            algorithm = algorithms.create(name, model=build("conv4", torch.float64), steps=steps, **options).double()
+            task = Episode(*(tensor[0] for tensor in meta_batch(1, shots=8)))
+            with Peak() as peak:
+                algorithm.loss(task)[0].backward()
+            peaks.append(peak.most)
+        grown.append((peaks[1] - peaks[0]) / 10)
+    adapting = sum(p.nbytes for p in algorithm.initial().values())
+    carried = 1 + (2 + 2 * 20 if name == "meta_lstm" else 0)  # two gates, and two states of 20 units
+    assert grown[1] < 1.5 * carried * adapting < grown[0]
 
 
 def test_a_step_that_is_not_the_same_again_is_named():

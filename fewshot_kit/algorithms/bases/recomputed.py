@@ -34,7 +34,8 @@ class _Saved:
 
     def __init__(self, tensor: Tensor) -> None:
         self.kind = tensor.shape, tensor.dtype
-        self.tensor: Tensor | None = tensor.detach()  # with its graph, an operator's output would keep itself alive
+        # Without its graph: an operator that saves its own output would keep itself alive.
+        self.tensor: Tensor | None = tensor.detach()
 
 
 def recomputed(step: Callable[..., Result], within: Within, device: torch.device, *arguments: Any) -> Result:
@@ -78,9 +79,10 @@ def recomputed(step: Callable[..., Result], within: Within, device: torch.device
         def refill(tensor: Tensor) -> Tensor:
             place = next(following, None)
             saved = place() if place else None  # None if no graph needs this tensor any more
+            alone = tensor.detach()
             if saved is not None:
-                saved.tensor = tensor.detach()
-            return tensor
+                saved.tensor = alone
+            return alone
 
         with drawn(), within(), torch.enable_grad(), saved_tensors_hooks(refill, _itself):
             step(*arguments)

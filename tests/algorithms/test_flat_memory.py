@@ -1,0 +1,105 @@
+"""Nothing is left behind: memory is flat over adaptations, tasks and iterations, for every registered algorithm.
+
+Python's objects are counted, which holds tensors too; resident memory would also show what a graph in C++ keeps.
+"""
+
+import gc
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import train
+from toy import noisy_net
+
+from fewshot_kit import algorithms, engines
+from fewshot_kit.seeds import kept_random
+from fewshot_kit.testing.algorithm import meta_batch, small_network
+from fewshot_kit.training.hooks import Hooks
+
+SPARE = 4  # objects of Python itself, such as caches that fill up; less than one for each repeat
+MEGABYTES = 8.0  # resident memory moves by some pages with what the allocator gives back
+
+
+def objects():
+    """Returns their number without those that `gc.freeze` put aside, which need not be looked through."""
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+@pytest.fixture(autouse=True)
+def thawed():
+    yield
+    gc.unfreeze()
+
+
+def ways_to_work(name, **options):
+    """What is repeated: an adaptation with its predictions, and meta-batches by each engine."""
+    algorithm, batch = algorithms.create(name, model=small_network().double(), **options).double(), meta_batch(2)
+    x, y, queries, _ = (tensor[0] for tensor in batch)
+    choices = [engines.Choice("loop", workers=2)] + [engines.Choice("vmap")] * (not options.get("checkpoint"))
+    yield lambda: algorithm.predict(algorithm.adapt(x, y), queries)
+    for choice in choices:
+        yield lambda choice=choice: engines.meta_backward(algorithm, batch, choice)
+
+
+def check_repeats(name, repeats, **options):
+    for work in ways_to_work(name, **options):
+        gc.freeze()
+        for _ in range(2):
+            work()
+        before, taken = objects(), resident()
+        for _ in range(repeats):
+            work()
+        assert objects() - before <= SPARE
+        assert resident() - taken <= MEGABYTES or repeats < 100
+
+
+class Counting(Hooks):
+    """Counts from the tenth iteration to the last, when everything is there that a run keeps."""
+
+    def on_iteration(self, training):
+        if training.iteration == 10:
+            self.objects, self.resident = objects(), resident()
+        elif training.iteration == training.iterations:
+            assert objects() - self.objects <= SPARE
+            assert resident() - self.resident <= MEGABYTES or training.iteration < 100
+
+
+def check_iterations(name, iterations):
+    with kept_random(torch.device("cpu")):
+        classes = {"classes": 8} if name.startswith("baseline") else {}  # those of the training split
+        algorithm = algorithms.create(name, model=noisy_net(), **classes)
+    gc.freeze()
+    train(algorithm, iterations=iterations, validate_every=5, hooks=[Counting()])
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_over_some_tasks(name):
+    check_repeats(name, 6)
+
+
+@pytest.mark.parametrize("options", [{"checkpoint": True}, {"truncate": 1}, {"checkpoint": True, "truncate": 1}])
+def test_with_steps_that_are_computed_again(options):
+    check_repeats("maml", 6, steps=3, **options)
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_over_some_iterations(name):
+    check_iterations(name, 20)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", algorithms.names())
+def test_over_a_thousand_tasks_and_iterations(name):
+    check_repeats(name, 1000)
+    check_iterations(name, 1000)
+
+
+@pytest.mark.long
+def test_over_a_thousand_tasks_with_steps_that_are_computed_again():
+    check_repeats("maml", 1000, checkpoint=True, steps=3)
