@@ -30,7 +30,7 @@ test-all: $(INSTALLED)
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long
 
-# The fuzz tests with other random files each time, a quarter of an hour or FUZZ_EXAMPLES of each kind.
+# The fuzz tests with other random files each time: FUZZ_EXAMPLES for each, by default 5000, which takes about half an hour.
 fuzz: $(INSTALLED)
 	FUZZ_PROFILE=random $(BIN)/python -m pytest tests/fuzz
 

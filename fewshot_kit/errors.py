@@ -3,6 +3,7 @@
 import difflib
 
 LONGEST = 4000  # characters of a message
+BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # at which `str.splitlines` begins a new line
 
 
 class KitError(Exception):
@@ -12,12 +13,12 @@ class KitError(Exception):
 class InputError(KitError, ValueError):
     """A value, file, model or data set that cannot be used; the message names it and the fix.
 
-    The message is one line that can be printed, whatever the names and values in it: other characters are written out,
-    as `\\n` or `\\x1b`, and a message of more than `LONGEST` characters loses its middle.
+    The message is one line, whatever the names and values in it: line breaks are written out, as `\\n`, and a text of
+    more than `LONGEST` characters loses its middle.
     """
 
     def __init__(self, said: object = "") -> None:
-        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(said))
+        line = "".join(ascii(each)[1:-1] if each in BREAKS else each for each in str(said))
         half = LONGEST // 2
         super().__init__(line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}")
 

@@ -111,7 +111,7 @@ ZIPS = {
     "damaged deflate": r"cannot be read \(.*\); fetch the archive again",
     "damaged lzma": r"cannot be read \(.*\); fetch the archive again",
     "unfolds": r"cannot be read \(Bad CRC-32.*\); fetch the archive again",
-    "steering": r"^A/character01/\\x1b\[2J\\n.png in \S+ is encrypted",
+    "steering": r"^A/character01/\x1b\[2J\\n.png in \S+ is encrypted",
     "4 GB member": r"cannot be read \(4,294,967,294 bytes are more than",
     "huge": "x.zip has 5,368,709,121 bytes, more than the 1,073,741,824 that are read; unpack it.",
     "empty": r"x.zip is no zip archive \(File is not a zip file\); remove it and fetch it again.",

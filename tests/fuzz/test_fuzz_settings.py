@@ -26,7 +26,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("settings") / "x.yaml"
 
 
-@example(text=b'"\\x1f": 1')
+@example(text=b'"\\x1e": 1')
 @example(text=b"ways: " + b"x" * 100_000)
 @example(text=b"dataset: " + b"x" * 300)
 @example(text=b'model: "a\\nb"')
