@@ -171,4 +171,7 @@ def finished(run: str | Path) -> bool:
     """
     if not begun(run) or not state_path(run).exists():
         return False
-    return read_state(state_path(run))[1]["iteration"] >= read_run(run)["training"]["iterations"]
+    kept, training = read_state(state_path(run))[1], read_run(run).get("training")
+    done = kept.get("iteration") if isinstance(kept, dict) else None
+    asked = training.get("iterations") if isinstance(training, dict) else None
+    return isinstance(done, int) and isinstance(asked, int) and done >= asked

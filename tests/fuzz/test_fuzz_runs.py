@@ -16,7 +16,7 @@ from fewshot_kit import algorithms, datasets, models
 from fewshot_kit.errors import InputError
 from fewshot_kit.experiments.running import finished
 from fewshot_kit.experiments.settings import TrainConfig, from_run
-from fewshot_kit.runs.checkpoints import load, record_results
+from fewshot_kit.runs.checkpoints import load, read_results, record_results
 from fewshot_kit.runs.config import read_config
 from fewshot_kit.runs.recorded import from_recorded
 from fewshot_kit.runs.storage import read, write
@@ -45,13 +45,13 @@ class Run:
         transform = config.get("data", {}).get("transform")
         if transform is not None:
             outcome(lambda: from_recorded(datasets.Transform, transform, self.folder))
-        outcome(lambda: TrainConfig(**from_run(self.folder)))
-        outcome(lambda: load(self.folder))
+        outcome(lambda: TrainConfig(**from_run(self.folder, accept_edited=True)))
+        outcome(lambda: load(self.folder, accept_edited=True))
         outcome(self.resume)
 
     def resume(self) -> int:
         """Returns the iteration from which the run goes on."""
-        training, recorder = prepare(self.made(), self.data, self.settings, self.folder, True, None)
+        training, recorder = prepare(self.made(), self.data, self.settings, self.folder, True, None, True)
         assert recorder is not None
         recorder.on_exit(training)
         return training.iteration
@@ -110,6 +110,7 @@ def test_found_checkpoints(run: Run, kept: Any) -> None:
     write(run.folder / "checkpoints" / "last.safetensors", run.tensors, run.meta | {"kept": whole})
     with pytest.raises(InputError, match=r"last.safetensors is damaged: it is no checkpoint of this run; restore it"):
         run.resume()
+    outcome(lambda: finished(run.folder))
 
 
 @pytest.mark.parametrize("line", [b"{}", b"5", b"null", b"[1]", b"[" * 100_000, b"\xff"])
@@ -121,9 +122,8 @@ def test_found_metrics_and_results(run: Run, line: bytes) -> None:
         run.resume()
     (run.folder / "metrics.jsonl").write_bytes(run.metrics)
     (run.folder / "results.json").write_bytes(line)
-    assert not finished(run.folder)
     record_results(run.folder, {"training": 1})
-    assert finished(run.folder)
+    assert read_results(run.folder) == {"training": 1}
 
 
 def test_found_settings(run: Run) -> None:
