@@ -10,10 +10,10 @@ import argparse
 import contextlib
 import ctypes
 import json
-import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +35,40 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(way: str, steps: int, size: int, rounds: int) -> dict[str, float]:
-    """The MB that one meta-gradient takes beyond everything loaded, the seconds of each round, and the gradient."""
-    torch.set_num_threads(1)
+def prepared(way: str, steps: int, size: int) -> Callable[[], float]:
+    """A meta-gradient of one task, warmed up with one step; the call returns the gradient's length."""
     model = models.create("conv4", ways=5, hidden=64, image_size=size, downsample="pool", seed=0)
-    algorithm = algorithms.create("maml", model=model, lr=0.05, steps=steps, **WAYS[way])
+    algorithm = algorithms.create("maml", model=model, lr=0.05, **WAYS[way])
     generator = torch.Generator().manual_seed(0)
     x, queries = (torch.rand(1, 5 * shots, 1, size, size, generator=generator) for shots in (1, 5))
     episode = Episode(x, torch.arange(5)[None], queries, torch.arange(5).repeat(1, 5))
     choice = engines.Choice("loop", workers=1)
 
-    def call() -> None:
+    def call() -> float:
         algorithm.zero_grad()
         engines.meta_backward(algorithm, episode, choice)
+        return float(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
 
-    algorithm.steps = 1
     call()
     algorithm.steps = steps
+    return call
+
+
+def memory_of(way: str, steps: int, size: int) -> dict[str, float]:
+    """The MB that the call takes beyond everything loaded, and the gradient's length."""
+    call = prepared(way, steps, size)
     with contextlib.suppress(OSError, AttributeError):  # glibc keeps what was freed, which would hide what is taken
         ctypes.CDLL(None).malloc_trim(0)
     memory = machine.Memory(torch.device("cpu"))
-    call()
-    taken = memory.peak() - memory.baseline
-    seconds = [machine.stopwatch(call, torch.device("cpu")) for _ in range(rounds)]
-    norm = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
-    return {"megabytes": taken, "seconds": statistics.median(seconds), "least": min(seconds), "gradient": float(norm)}
+    gradient = call()
+    return {"megabytes": memory.peak() - memory.baseline, "gradient": gradient}
+
+
+def times_of(steps: int, size: int, rounds: int) -> dict[str, list[float]]:
+    """The seconds of every way in each round, one after another, so that a busy minute meets all of them."""
+    calls = {way: prepared(way, steps, size) for way in WAYS}
+    turns = [{way: machine.stopwatch(call, torch.device("cpu")) for way, call in calls.items()} for _ in range(rounds)]
+    return {way: [turn[way] for turn in turns] for way in WAYS}
 
 
 def page(results: dict[str, Any]) -> str:
@@ -72,8 +81,8 @@ def page(results: dict[str, Any]) -> str:
         "Written by `python benchmarks/inner_steps.py`; every figure is read from `results.json` beside this. One",
         "meta-gradient of MAML, conv4 with 64 channels and max-pools, one task of images of",
         f"{results['size']} x {results['size']}, 5-way 1-shot with 5 queries, by the loop on one thread: the peak of",
-        "resident memory beyond what was taken before the call, and the median time as a multiple of that with all",
-        "steps kept.",
+        "resident memory beyond what was taken before the call, and the time as a multiple of that with all steps kept",
+        "(the median over rounds in turns).",
         "",
         f"{who['processor']}, torch {who['versions']['torch']}, {who['date']}, load {who['load']}.",
         "",
@@ -81,13 +90,14 @@ def page(results: dict[str, Any]) -> str:
         f"|---|{'---|' * len(steps)}",
     ]
     for way, row in cells.items():
-        told = [
-            f"{row[step]['megabytes']:.0f} MB ({row[step]['seconds'] / cells['all steps'][step]['seconds']:.2f}x)"
-            for step in steps
-        ]
+        told = []
+        for step in steps:
+            pairs = zip(row[step]["seconds"], cells["all steps"][step]["seconds"], strict=True)
+            ratio = statistics.median(one / other for one, other in pairs)
+            told.append(f"{row[step]['megabytes']:.0f} MB ({ratio:.2f}x)")
         lines.append(f"| {way} | {' | '.join(told)} |")
-    seconds = [f"{cells['all steps'][step]['seconds']:.2f} s" for step in steps]
-    return "\n".join([*lines, f"| time with all steps kept | {' | '.join(seconds)} |", ""])
+    seconds = [f"{min(cells['all steps'][step]['seconds']):.2f} s" for step in steps]
+    return "\n".join([*lines, f"| least time with all steps kept | {' | '.join(seconds)} |", ""])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,22 +105,24 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="(default: %(default)s)")
     parser.add_argument("--size", type=int, default=28, help="sides of the images (default: 28)")
-    parser.add_argument("--rounds", type=int, default=5, help="timed calls of each cell (default: 5)")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of timed calls (default: 7)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
-    parser.add_argument("--cell", nargs=2, metavar=("WAY", "STEPS"), help="measure one cell here, and print it")
+    parser.add_argument(
+        "--cell", nargs=2, metavar=("WAY", "STEPS"), help="measure this one's memory alone, and print it"
+    )
     arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
     if arguments.cell:
         way, steps = arguments.cell
-        print(json.dumps(measure(way, int(steps), arguments.size, arguments.rounds)))
+        print(json.dumps(memory_of(way, int(steps), arguments.size)))
         return 0
     cells: dict[str, dict[str, Any]] = {way: {} for way in WAYS}
-    said = ["--size", str(arguments.size), "--rounds", str(arguments.rounds)]
     for steps in arguments.steps:
+        times = times_of(steps, arguments.size, arguments.rounds)
         for way in WAYS:
-            command = [sys.executable, __file__, "--cell", way, str(steps), *said]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-            cells[way][str(steps)] = json.loads(done.stdout)
-            print(way, steps, done.stdout.strip(), flush=True)
+            command = [sys.executable, __file__, "--cell", way, str(steps), "--size", str(arguments.size)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            cells[way][str(steps)] = json.loads(done.stdout) | {"seconds": times[way]}
     about = {"machine": machine.describe(torch.device("cpu")), "size": arguments.size, "rounds": arguments.rounds}
     results = about | {"steps": list(arguments.steps), "cells": cells}
     write_bytes(arguments.results / "results.json", json.dumps(results, indent=1).encode())
