@@ -37,9 +37,13 @@ def thawed():
     gc.unfreeze()
 
 
-def ways_to_work(name, **options):
-    """What is repeated: an adaptation with its predictions, and meta-batches by each engine."""
-    algorithm, batch = algorithms.create(name, model=small_network().double(), **options).double(), meta_batch(2)
+def ways_to_work(name, long, **options):
+    """What is repeated: an adaptation with its predictions, and meta-batches by each engine; if `long`, of points."""
+    batch, network = meta_batch(2), small_network()
+    if long:
+        x, queries = (tensor.flatten(2)[..., :6] for tensor in (batch.support_x, batch.query_x))
+        batch, network = batch._replace(support_x=x, query_x=queries), noisy_net()
+    algorithm = algorithms.create(name, model=network.double(), **options).double()
     x, y, queries, _ = (tensor[0] for tensor in batch)
     choices = [engines.Choice("loop", workers=2)] + [engines.Choice("vmap")] * (not options.get("checkpoint"))
     yield lambda: algorithm.predict(algorithm.adapt(x, y), queries)
@@ -48,7 +52,7 @@ def ways_to_work(name, **options):
 
 
 def check_repeats(name, repeats, **options):
-    for work in ways_to_work(name, **options):
+    for work in ways_to_work(name, repeats > 100, **options):
         gc.freeze()
         for _ in range(2):
             work()
