@@ -35,7 +35,7 @@ def test_what_steers_a_terminal_is_written_out(capsys: pytest.CaptureFixture[str
 
     assert without_traceback(refused, as_json=True) == 2
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"error": "There is no \\x1b[1mfolder."}
+    assert json.loads(out) == {"error": "There is no \x1b[1mfolder."}
     assert err == "fewshot-kit: There is no \\x1b[1mfolder.\n"
 
 
