@@ -63,6 +63,15 @@ def navigation() -> Iterator[ModuleType]:
         sys.modules.pop("navigation")
 
 
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before() -> Iterator[None]:
+    """Another number of threads, which a benchmark's `main` may leave behind, gives other last bits in later tests."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
     """Set the number of intra-op threads, for one test."""

@@ -104,6 +104,7 @@ def test_a_mistake_is_said_once(folder):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_two_hosts_find_each_other(folder):
     """Two agents of torchrun on this machine, with a process each."""
     with socket.socket() as free:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import filelock
 import pytest
+import torch
 from small_runs import KillAt, Killed, centroids, lines, same, train
 
 from fewshot_kit.errors import InputError
@@ -25,6 +26,8 @@ TESTS = Path(__file__).resolve().parents[1]
 TRAIN = """
 import sys, time
 sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads({threads})  # another number would give other last bits
 from small_runs import centroids, train
 from fewshot_kit.training.hooks import Hooks
 
@@ -40,7 +43,7 @@ train(centroids(), run={run!r}, iterations=10, hooks=[Slow()])
 @pytest.fixture
 def elsewhere(tmp_path):
     """A run that another process trains; it has written four iterations or more."""
-    text = TRAIN.format(tests=str(TESTS), run=str(tmp_path / "run"))
+    text = TRAIN.format(tests=str(TESTS), run=str(tmp_path / "run"), threads=torch.get_num_threads())
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", text], **piped) as process:
         for expected in range(1, 6):
