@@ -43,6 +43,11 @@ def unstack(meta_batch: Episode) -> list[Episode]:
     return [Episode(*tensors) for tensors in zip(*meta_batch, strict=True)]
 
 
+def in_dtype(episodes: Episode, dtype: torch.dtype) -> Episode:
+    """Returns the episodes with their floating-point tensors in `dtype`."""
+    return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in episodes))
+
+
 def split(x: Tensor, y: Tensor, shots: int) -> Episode:
     """Splits one task's examples into an episode: the first `shots` of every class are support, the rest queries.
 

@@ -18,7 +18,7 @@ from .algorithms.bases.task_check import check_algorithm, check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
 from .datasets.splits.contract import LabelledSplit, TaskSplit, check_split
-from .episodes import Episode, stack, unstack
+from .episodes import Episode, in_dtype, stack, unstack
 from .errors import InputError
 from .features import embedded_by
 from .modules.modes import kept_modes
@@ -218,11 +218,6 @@ def _drawn(
     if isinstance(split, Split):  # it gathers the images of all episodes at once
         return split.episodes(*task, meta_batch=len(generators), generator=generators, **more)
     return stack(unstack(split.episodes(*task, meta_batch=1, generator=each, **more))[0] for each in generators)
-
-
-def in_dtype(episodes: Episode, dtype: torch.dtype) -> Episode:
-    """Returns the episodes with their floating-point tensors in `dtype`."""
-    return Episode(*(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in episodes))
 
 
 def accuracy(scores: Tensor, targets: Tensor, ways: int) -> Tensor:

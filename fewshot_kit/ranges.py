@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import SupportsFloat
 
 from .errors import InputError, in_digits
@@ -18,7 +19,7 @@ def check_counts(least: int = 1, model: str | None = None, /, **counts: int) -> 
         model: the model's name for the message, if the counts are its sizes.
     """
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < least:
             said = f"The model '{model}' cannot have {name}={count!r}" if model else f"{name} is {count!r}"
             raise InputError(f"{said}; it must be a whole number of at least {least}.")
         if count > MOST:

@@ -56,9 +56,8 @@ def default_draws(seed: int, name: str, index: int = 0, device: torch.device | s
     """
     device = torch.device(device)
     with kept_random(device):
-        torch.set_rng_state(stream(seed, name, index).get_state())
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(stream(seed, name, index, device).get_state(), device)
+        places = ["cpu", device] if device.type == "cuda" else ["cpu"]
+        set_states(device, [stream(seed, name, index, place).get_state() for place in places])
         yield
 
 

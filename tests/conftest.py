@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -61,6 +62,13 @@ def navigation() -> Iterator[ModuleType]:
 
         yield navigation
         sys.modules.pop("navigation")
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a script of benchmarks/, or a module of one of its folders, by name."""
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent / "benchmarks"))
+    return importlib.import_module
 
 
 @pytest.fixture(autouse=True)

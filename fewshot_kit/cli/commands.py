@@ -44,7 +44,6 @@ def _train(arguments: argparse.Namespace, processes: Processes) -> int:
     again = processes.agreed(lambda: arguments.resume or (launch.restarts() > 0 and experiment.begun(folder)))
     if again:
         config = TrainConfig(**to_go_on(folder, asked, arguments.accept_edited))
-    config.device = launch.own_device(config.device)
     watching: list[Hooks] = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
     data, algorithm, training = experiment.train(
         config,
@@ -136,7 +135,7 @@ def _evaluate(arguments: argparse.Namespace, processes: Processes) -> int:
         shots=config.shots,
         queries=wanted.get("queries", config.test_queries),
         seed=config.seed,
-        device=launch.own_device(config.device),
+        device=config.device,
         processes=processes,
         episodes=arguments.episodes,
         batch_norm=arguments.batch_norm,

@@ -33,11 +33,6 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
-def own_device(device: str) -> str:
-    """Returns this process's own GPU for `cuda`, and any other device as it is."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and launched() else device
-
-
 @contextlib.contextmanager
 def process_group() -> Iterator[Processes]:
     """Joins the process group, if this process is one of several, and leaves it at the end.
@@ -49,7 +44,7 @@ def process_group() -> Iterator[Processes]:
         return
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available():  # "cuda" is then this process's own GPU
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     found, rank, size = next(iter(rendezvous("env://")))
     store = PrefixStore(f"start {restarts()}", found)  # torchrun may keep the store, with addresses of ended processes

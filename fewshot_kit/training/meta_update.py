@@ -14,9 +14,9 @@ from ..datasets.splits.part import Part
 from ..datasets.splits.split import Split
 from ..engines.results import Result
 from ..engines.run import add_mean
-from ..episodes import Episode, stack, unstack
+from ..episodes import Episode, in_dtype, stack, unstack
 from ..errors import InputError
-from ..evaluation import accuracy, in_dtype
+from ..evaluation import accuracy
 from ..modules.place import device_of, dtype_of
 from ..seeds import default_draws, stream
 from .augmentation import augmented

@@ -154,6 +154,7 @@ def train_by(
         if recorder is not None:
             stack.callback(recorder.on_exit, training)  # also where a hook before it cannot start
         _loop(training, [*watching, *hooks], run, recorder)
+    training.processes.agreed(lambda: None)  # all wait until the run folder is complete: another run may start from it
     with_options(algorithm, **settings.test_options)
     return TrainingResult(
         iterations=training.iteration,

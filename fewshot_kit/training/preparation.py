@@ -77,7 +77,7 @@ def prepare(
 def _before(run: str | Path | None, accept_edited: bool) -> TrainingSettings:
     if run is None:
         raise InputError("resume needs the run folder to go on with; name it with run=.")
-    return TrainingSettings.from_config(read_run(run, accept_edited))
+    return TrainingSettings.from_config(read_run(run, accept_edited), Path(run) / "config.yaml")
 
 
 def _first_meta_batch(

@@ -65,7 +65,7 @@ class Recorder(Hooks):
         """
         recorded = read_run(self.run, self.accept_edited)
         self._lock()
-        before = TrainingSettings.from_config(recorded)
+        before = TrainingSettings.from_config(recorded, self.run / "config.yaml")
         grows = before.schedule == "constant" or not before.iterations
         there, asked = _comparable(recorded, grows), _comparable(self.config, grows)
         if "classes" not in asked.get("data", {}):  # older runs recorded classes for data sets that have none

@@ -69,9 +69,7 @@ class TrainingSettings:
                 f"exact runs one episode at a time by the engine 'loop'; leave engine='{self.engine}' and "
                 f"workers={self.workers} out."
             )
-        check_running(
-            "loop" if self.exact else self.engine, self.chunk, self.workers, self.compile, self.unfold, self.meta_batch
-        )
+        check_running(**self.running, tasks=self.meta_batch)
 
     @property
     def tested_ways(self) -> int:
@@ -81,7 +79,8 @@ class TrainingSettings:
     @property
     def running(self) -> dict[str, Any]:
         """The settings of the engine, as arguments of `engines.choose`."""
-        return {name: getattr(self, name) for name in RUNNING}
+        asked = {name: getattr(self, name) for name in RUNNING}
+        return asked | ({"engine": "loop", "workers": 1} if self.exact else {})
 
     def run_as(self, before: TrainingSettings) -> TrainingSettings:
         """Returns these settings, with engine settings that are at their defaults taken from `before`.
@@ -101,14 +100,14 @@ class TrainingSettings:
         return {name: value for name, value in found.items() if name not in usual or value != usual[name]}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> TrainingSettings:
-        """Returns the settings of a run, from the content of its `config.yaml`.
+    def from_config(cls, config: dict[str, Any], source: str | Path = "config.yaml") -> TrainingSettings:
+        """Returns the settings of a run, from the content of its `config.yaml`, which messages call `source`.
 
         Raises:
             InputError: a value that no run has.
         """
         recorded = {name: value for name, value in (config.get("training") or {}).items() if name in NAMES}
-        check_settings(recorded, {setting.name: setting.type for setting in dataclasses.fields(cls)}, "config.yaml")
+        check_settings(recorded, {setting.name: setting.type for setting in dataclasses.fields(cls)}, str(source))
         return cls(**recorded)
 
 

@@ -38,11 +38,8 @@ def common_choice(
     processes: Processes, algorithm: Algorithm, own: Episode, settings: TrainingSettings
 ) -> engines.Choice:
     """Returns the engine for a process's slice. All measure at once, and the first one's choice is taken."""
-    running = settings.running
-    if settings.exact:
-        running |= {"engine": "loop", "workers": 1}
     if processes.size == 1:
-        return engines.choose(algorithm, own, **running)
+        return engines.choose(algorithm, own, **settings.running)
 
     def chosen(running: dict[str, Any]) -> engines.Choice:
         chunk = running["chunk"]  # may be larger than a slice, and is recorded for any number of processes
@@ -50,6 +47,6 @@ def common_choice(
         choice = engines.choose(algorithm, own, **running | {"chunk": fitting})
         return choice if chunk is None else dataclasses.replace(choice, chunk=chunk)
 
-    choice = chosen(running)
+    choice = chosen(settings.running)
     told = processes.agreed(choice.settings)
     return choice if choice.settings() == told else chosen(told)

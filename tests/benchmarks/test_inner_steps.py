@@ -1,6 +1,5 @@
 """Memory against inner steps: the table of a small run, and the page that is committed."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -11,9 +10,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "inner_steps"
 
 
 @pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("inner_steps")
+def script(benchmark):
+    return benchmark("inner_steps")
 
 
 def test_a_small_table(script, monkeypatch, tmp_path, capsys):

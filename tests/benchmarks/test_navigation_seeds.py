@@ -1,6 +1,5 @@
 """Several seeds of 2D navigation: kept, not run twice, and the page of what is there."""
 
-import importlib
 import json
 from pathlib import Path
 
@@ -12,10 +11,9 @@ TINY = ["--iterations", "1", "--tasks", "2", "--trajectories", "2"]
 
 
 @pytest.fixture
-def script(monkeypatch):
+def script(benchmark):
     pytest.importorskip("gymnasium")
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return importlib.import_module("navigation_seeds")
+    return benchmark("navigation_seeds")
 
 
 def test_two_seeds_and_their_page(script, monkeypatch, tmp_path, capsys):

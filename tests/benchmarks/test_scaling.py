@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
-ROOM = Path(__file__).resolve().parents[2] / "benchmarks"
 
-
-@pytest.fixture(scope="module")
-def scaling():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOM))
-        import scaling
-
-        yield scaling
+@pytest.fixture
+def scaling(benchmark):
+    return benchmark("scaling")
 
 
 def test_the_page_is_made_of_the_results(scaling):

@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 
-ROOM = Path(__file__).resolve().parents[2] / "benchmarks"
 
-
-@pytest.fixture(scope="module")
-def soak():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOM))
-        import soak
-
-        yield soak
+@pytest.fixture
+def soak(benchmark):
+    return benchmark("soak")
 
 
 def test_the_page_is_made_of_the_results_and_nothing_was_lost(soak):

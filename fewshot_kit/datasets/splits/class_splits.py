@@ -45,3 +45,8 @@ def by_fractions(classes: int, fractions: Sequence[float], seed: int, name: str)
     if validation < 2 or classes - test - validation < 2:
         validation = 0
     return by_counts([classes - test - validation, validation, test], seed)
+
+
+def with_turns(classes: Sequence[str]) -> list[str]:
+    """Class names, and those of the same turned by one, two and three quarters."""
+    return [*classes, *(f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...episodes import Episode
@@ -22,14 +21,8 @@ class Part(Split):
         """The slice's episodes of what `Split.episodes` draws."""
         return super().episodes(*arguments, **named | {"part": self._part})
 
-    def labelled(
-        self,
-        count: int,
-        generator: torch.Generator | None = None,
-        device: torch.device | str | None = None,
-        part: slice | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def labelled(self, count: int, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
         """The slice's share of what `Split.labelled` draws."""
         each = count // self._meta_batch
         rows = slice(self._part.start * each, self._part.stop * each)
-        return super().labelled(count, generator, device, rows)
+        return super().labelled(count, *arguments, **named | {"part": rows})

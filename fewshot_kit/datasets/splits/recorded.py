@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import torch
 
 from ...errors import InputError
+from .class_splits import with_turns
 from .contract import DataSet, LabelledSplit
 from .data import Data
-from .split import Split, with_turns
+from .split import Split
 
 AnyData = TypeVar("AnyData", bound=DataSet)
 WORDS = {"train": "training", "validation": "validation", "test": "test"}

@@ -6,7 +6,6 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,6 +15,7 @@ from ...errors import InputError
 from ...ranges import check_counts, check_rate
 from ..files.images import Transform
 from .arrays import as_examples, as_labels, check_arrays
+from .class_splits import with_turns
 from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
 from .store import Store
 from .tasks import task_dataset
@@ -109,7 +109,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         Unbalanced queries (`dirichlet`) need twice as many query images per class. With fewer, the small classes would
         make the queries nearly balanced.
         """
-        _check_counts(ways=ways, shots=shots, queries=queries)
+        check_counts(ways=ways, shots=shots, queries=queries)
         if ways == 1:
             raise InputError("1 way leaves nothing to tell apart; take ways=2 or more.")
         if ways > len(self.classes):
@@ -162,7 +162,7 @@ class Split(Dataset[tuple[Tensor, int]]):
             InputError: as in `check`; `meta_batch` is below 1; `dirichlet` is not a positive number.
         """
         self.check(ways, shots, queries, dirichlet)
-        _check_counts(meta_batch=meta_batch)
+        check_counts(meta_batch=meta_batch)
         alone = isinstance(generator, Sequence)
         draws = [
             self._drawn(ways, shots, queries, 1 if alone else meta_batch, each, dirichlet)
@@ -240,7 +240,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         Returns:
             `x [n, ...]` and `y [n]`, which holds indices into `classes`.
         """
-        _check_counts(count=count)
+        check_counts(count=count)
         images, turns = (each[part or slice(None)] for each in self._sampler.draw_labelled(count, _on_cpu(generator)))
         x = self.gather(images, turns, device)
         y = self.y[images]
@@ -272,15 +272,6 @@ class Split(Dataset[tuple[Tensor, int]]):
         if device not in self._on_device:
             self._on_device[device] = self.x.to(device)
         return self._on_device[device]
-
-
-def _check_counts(**counts: int) -> None:
-    check_counts(**{name: int(count) if isinstance(count, np.integer) else count for name, count in counts.items()})
-
-
-def with_turns(classes: Sequence[str]) -> list[str]:
-    """Class names, and those of the same turned by one, two and three quarters."""
-    return [*classes, *(f"{label}/rot{90 * turns:03d}" for turns in (1, 2, 3) for label in classes)]
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
