@@ -56,7 +56,7 @@ def default_draws(seed: int, name: str, index: int = 0, device: torch.device | s
     """
     device = torch.device(device)
     with kept_random(device):
-        places = ["cpu", device] if device.type == "cuda" else ["cpu"]
+        places: list[str | torch.device] = ["cpu", device] if device.type == "cuda" else ["cpu"]
         set_states(device, [stream(seed, name, index, place).get_state() for place in places])
         yield
 

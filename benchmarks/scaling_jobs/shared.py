@@ -21,24 +21,26 @@ from fewshot_kit.training.meta_update import draw_meta_batch, meta_update
 from fewshot_kit.training.preparation import prepare
 from fewshot_kit.training.settings import TrainingSettings
 
+from . import peer
+
 TASK = {"ways": 5, "shots": 1, "queries": 15}
 SIZES = (2**10, 2**14, 2**18, 2**22)  # bytes of the all-reduces from which the link is fitted
 
 
-def measured(processes: int, meta_batch: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Median seconds of a meta-update of conv4 by MAML and of its parts, on `processes` processes of this machine."""
-    asked = (processes, meta_batch, rounds, str(folder))
+def measured(processes: int, threads: int, meta_batch: int, rounds: int, folder: Path) -> dict[str, Any]:
+    """Median seconds of a meta-update of conv4 by MAML and of its parts, and of learn2learn's, on this machine."""
+    asked = (processes, threads, meta_batch, rounds, str(folder))
     multiprocessing.start_processes(_process, asked, nprocs=processes, start_method="spawn")
     found: dict[str, Any] = torch.load(folder / f"{processes}.pt")
     return found
 
 
-def _process(rank: int, size: int, meta_batch: int, rounds: int, folder: str) -> None:
-    torch.set_num_threads(1)
+def _process(rank: int, size: int, threads: int, meta_batch: int, rounds: int, folder: str) -> None:
+    torch.set_num_threads(threads)
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/group{size}", rank=rank, world_size=size)
     processes = Processes.current()
-    found = step(processes, meta_batch, rounds) | {"processes": size}
+    found = step(processes, threads, meta_batch, rounds) | {"processes": size, "threads": threads}
     if size > 1:
         found["link"] = [[bytes_, all_reduce(bytes_, rounds)] for bytes_ in SIZES]
         dist.destroy_process_group()
@@ -46,12 +48,12 @@ def _process(rank: int, size: int, meta_batch: int, rounds: int, folder: str) ->
         torch.save(found, Path(folder) / f"{size}.pt")
 
 
-def step(processes: Processes, meta_batch: int, rounds: int) -> dict[str, Any]:
-    """Medians of a meta-update, of its drawing, of its gradients alone, and the bytes that it sends."""
+def step(processes: Processes, threads: int, meta_batch: int, rounds: int) -> dict[str, Any]:
+    """Medians of a meta-update, of learn2learn's, of its drawing, of its gradients alone, and the bytes it sends."""
     data = datasets.create("glyphs", classes=400, drawings=20)
     algorithm = algorithms.create("maml", model=models.create("conv4", ways=5, seed=0), lr=0.1)
     settings = TrainingSettings(
-        **TASK, iterations=10**6, meta_batch=meta_batch, engine="loop", workers=1, validate_every=10**6
+        **TASK, iterations=10**6, meta_batch=meta_batch, engine="loop", workers=threads, validate_every=10**6
     )
     training, _ = prepare(algorithm, data, settings, None, False, None)
     part = processes.part(meta_batch)
@@ -66,6 +68,7 @@ def step(processes: Processes, meta_batch: int, rounds: int) -> dict[str, Any]:
     return {
         "meta_batch": meta_batch,
         "step": median(lambda: meta_update(training, own), rounds, processes),
+        "learn2learn": median(peer.meta_update(processes, own, meta_batch), rounds, processes),
         "gradients": median(lambda: training.choice.run(algorithm, own), rounds, processes),
         "gather": median(lambda: draw_meta_batch(algorithm, data.train, settings, 1, part), rounds, processes),
         "draws_of_1024": median(draw(1024), rounds, processes),  # which every process draws of all tasks

@@ -20,7 +20,7 @@ from ..engines.processes import LostError
 from ..errors import InputError, KitError
 
 TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells its processes of the group
-PATIENCE = datetime.timedelta(seconds=5)  # how long a process that lost the others waits for their sentence
+PATIENCE = datetime.timedelta(seconds=5)  # how long a process waits for another one to say what is wrong
 
 
 def launched() -> bool:
@@ -63,14 +63,18 @@ def process_group() -> Iterator[Processes]:
 
 
 def _first_to_say(store: Any, error: BaseException, rank: int) -> bool:
-    """Returns whether this process prints the error. A lost process is told of only if it said nothing itself."""
+    """Returns whether this process prints the error.
+
+    It leaves that to the first process, if that meets the same one. A lost process is told of only if it said nothing.
+    """
+    key = f"said {error}"
     try:
-        if isinstance(error, LostError):
+        if rank or isinstance(error, LostError):
             with contextlib.suppress(dist.DistStoreError):
-                store.wait(["said"], PATIENCE)
+                store.wait(["said"] if isinstance(error, LostError) else [key], PATIENCE)
                 return False
         store.set("said", "")
-        return bool(store.compare_set(f"said {error}", "", str(rank)) == str(rank).encode())
+        return bool(store.compare_set(key, "", str(rank)) == str(rank).encode())
     except RuntimeError:  # the store ended with its process
         return True
 

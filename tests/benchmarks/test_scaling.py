@@ -38,10 +38,10 @@ def test_a_projection_by_hand(scaling):
 
 def test_what_is_measured(scaling, tmp_path):
     """A process alone, with two tasks."""
-    found = scaling.shared.measured(1, 2, 1, tmp_path)
-    assert found["processes"] == 1
+    found = scaling.shared.measured(1, 1, 2, 1, tmp_path)
+    assert found["processes"] == found["threads"] == 1 and found["learn2learn"] > 0
     assert 0 < found["gradients"] < found["step"] * 2
     weights = 640 + 3 * 36_928 + 4 * 128 + 325  # convolutions, batch norms, head; then which of 18 have a gradient
     assert found["bytes"] == 4 * (weights + 18 + 4 * (64 + 64 + 1))
-    rows = [scaling.classes.measured(kind, 50, 1, tmp_path) for kind in ("glyphs", "mapped")]
+    rows = [scaling.classes.measured(kind, 50, 1, tmp_path) for kind in ("glyphs", "mapped", "held")]
     assert all(row["seconds"] > 0 and row["classes"] == 50 for row in rows)

@@ -77,6 +77,14 @@ def outcome(name: str, processes: Processes) -> dict[str, Any]:
     }
 
 
+def started(folder: Path) -> dict[str, Any]:
+    """A run that starts from the folder of one that has just ended."""
+    train(MAML(plain().double(), lr=0.1), iterations=2, validate_every=1, run=folder)
+    algorithm = MAML(plain(seed=1).double(), lr=0.1)
+    result = train(algorithm, iterations=2, init=folder)
+    return {"history": result.history, "state": algorithm.state_dict()}
+
+
 def refused(processes: Processes) -> str:
     """What every process is told of a mistake that the first one alone can see."""
 
@@ -96,6 +104,7 @@ def main(folder: str, rank: int, size: int) -> None:
     processes = Processes.current()
     found: dict[str, Any] = {name: outcome(name, processes) for name in SCENARIOS}
     found["refused"] = refused(processes)
+    found["started"] = started(Path(folder) / f"run{size}")
     torch.save(found, Path(folder) / f"{size}-{rank}.pt")
     dist.destroy_process_group()
 

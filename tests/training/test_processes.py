@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from shared_runs import SCENARIOS, outcome
+from shared_runs import SCENARIOS, outcome, started
 
 from fewshot_kit.engines import Processes
 from fewshot_kit.engines.workers import one_thread
@@ -89,6 +89,14 @@ def test_tasks_move_buffers_as_if_they_were_run_in_one_process(alone):
 def test_updates_are_left_out_by_all(alone, together):
     assert {each["skipped updates"]["skipped"] for each in together} == {alone["skipped updates"]["skipped"]}
     assert 0 < alone["skipped updates"]["skipped"] < 6
+
+
+def test_a_run_starts_from_one_that_has_just_ended(together, tmp_path):
+    """Whose folder the first process alone has written."""
+    with one_thread():
+        one = flat(started(tmp_path / "run"))
+    for each in together:
+        assert flat(each["started"]) == pytest.approx(one, rel=1e-10, abs=1e-10)
 
 
 def test_a_mistake_that_the_first_process_finds_is_known_to_all(together):
