@@ -4,6 +4,7 @@ of MAML", ICLR 2020. The head in closed form is from Bertinetto, Henriques, Torr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..errors import InputError
 from ..modules.heads import head_call
 from ..ranges import check_rate
 from ._registry import register
+from .bases.descent import Descent
 from .bases.frozen_learner import FrozenLearner
 from .bases.inner_loop import Loss, Tensors
 from .bases.split_at_head import SplitAtHead
@@ -74,6 +76,12 @@ class ANIL(SplitAtHead):
     def adapts(self) -> set[str]:
         """Returns the names of the head's parameters."""
         return self.head_parameters()
+
+    def descent(self, same: Mapping[str, Callable[..., Any]] | None = None) -> Descent:
+        """Returns the inner loop; a head in closed form takes no steps."""
+        if self._closed_form:
+            raise InputError("A head in closed form takes no gradient steps.")
+        return super().descent({"support_loss": ANIL.support_loss, "descend": ANIL.descend, **(same or {})})
 
     def support_loss(self, x: Tensor, y: Tensor, order: int) -> Loss:
         """Returns the loss as a function of the head alone, or of the model if the model does not end with its head."""

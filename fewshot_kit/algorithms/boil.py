@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..errors import InputError
 from ..modules.heads import head_call
 from ..modules.place import place_of
 from ._registry import register
+from .bases.descent import Descent
 from .bases.split_at_head import SplitAtHead
 from .bases.task_classes import class_count
 
@@ -55,6 +57,12 @@ class BOIL(SplitAtHead):
     def adapts(self) -> set[str]:
         """Returns the names of all parameters outside the head."""
         return super().adapts() - self.head_parameters()
+
+    def descent(self, same: Mapping[str, Callable[..., Any]] | None = None) -> Descent:
+        """Returns the inner loop; `all_shifts` takes more than one."""
+        if self.all_shifts:
+            raise InputError("With all_shifts=True, BOIL adapts several times.")
+        return super().descent({"adapt": BOIL.adapt, "predict": BOIL.predict, **(same or {})})
 
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`, or `{"shifted": [these]}`."""

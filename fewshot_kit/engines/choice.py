@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import warnings
@@ -14,14 +15,16 @@ from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..episodes import Episode
-from ..errors import SmallerChunkWarning
+from ..errors import InputError, SmallerChunkWarning
 from ..modules.place import device_of
 from ..seeds import set_states, states
-from . import loop, reference, vmap
+from . import factored, loop, reference, vmap
 from .compiled import Program
 from .refusals import TooLarge, explained, within_memory
 from .replicas import Copies
 from .results import Result
+
+CHUNKED = ("factored", "vmap")  # the engines that run several episodes at a time
 
 Found = TypeVar("Found")
 Way = Callable[["Choice", Algorithm, Episode], Found]
@@ -31,8 +34,8 @@ Way = Callable[["Choice", Algorithm, Episode], Found]
 class Choice:
     """An engine and its settings. It runs meta-batches."""
 
-    engine: str  # "vmap", "loop" or "reference"
-    chunk: int | None = None  # episodes that "vmap" (or each of its workers) runs at a time; None: all
+    engine: str  # "factored", "vmap", "loop" or "reference"
+    chunk: int | None = None  # episodes that "factored" or "vmap" (or each of its workers) runs at a time; None: all
     workers: int | None = None  # threads; each runs one episode of "loop", or one chunk of "vmap"
     compiled: bool = False
     unfold: bool = False  # "vmap" runs convolutions as matrix products
@@ -99,9 +102,9 @@ class Choice:
         workers = self.workers or (loop.usual_workers(algorithm) if self.engine == "loop" else 1)
         workers = min(workers, tasks)
         chunk = min(self.chunk or tasks, math.ceil(tasks / workers))
-        if self.engine == "vmap" and chunk > 1:
+        if self.engine in CHUNKED and chunk > 1:
             return replace(self, chunk=math.ceil(chunk / 2))
-        if self.engine != "reference" and workers > 1:
+        if self.engine in ("vmap", "loop") and workers > 1:
             return replace(self, workers=math.ceil(workers / 2))
         return None
 
@@ -111,6 +114,8 @@ class Choice:
             with within_memory(algorithm, self.engine):
                 return self.program(algorithm, episodes, self.chunk)
         with explained(algorithm, self.engine, episodes):
+            if self.engine == "factored":
+                return factored.run(algorithm, episodes, self.chunk)
             if self.engine == "vmap":
                 return vmap.run(algorithm, episodes, self.chunk, self.workers, self.copies, self.unfold)
             if self.engine == "loop":
@@ -120,6 +125,8 @@ class Choice:
     def predict_once(self, algorithm: Algorithm, episodes: Episode) -> Tensor:
         """As `predict`, but raises `TooLarge` if the memory does not suffice."""
         with explained(algorithm, self.engine, episodes):
+            if self.engine == "factored":
+                return factored.predict(algorithm, episodes, self.chunk)
             if self.engine == "vmap":
                 return vmap.predict(algorithm, episodes, self.chunk, self.unfold)
             return loop.predict(algorithm, episodes, self.workers, self.copies)
@@ -127,8 +134,13 @@ class Choice:
     def for_evaluation(self, algorithm: Algorithm) -> Choice:
         """Returns the choice for evaluation: the loop for convolutional nets on a CPU, else this choice.
 
-        Evaluation has many queries per task, and `vmap` gains nothing there.
+        Evaluation has many queries per task, and `vmap` gains nothing there. Options may be others than in training,
+        so that `factored` does not apply any more.
         """
-        if self.engine == "vmap" and loop.convolutional_on_cpu(algorithm):
-            return Choice("loop", workers=loop.usual_workers(algorithm))
-        return self
+        looped = self.engine in CHUNKED and loop.convolutional_on_cpu(algorithm)
+        if self.engine == "factored" and not looped:
+            with contextlib.suppress(InputError):
+                algorithm.descent()
+                return self
+            looped = True
+        return Choice("loop", workers=loop.usual_workers(algorithm)) if looped else self

@@ -1,6 +1,6 @@
 """`--compile`: `torch.compile` turns the meta-gradient of a meta-batch into one program.
 
-`make_fx` first records the tensor operators that `vmap` runs. The compiler then sees a plain list of operators,
+`make_fx` first records the tensor operators that the engine runs. The compiler then sees a plain list of operators,
 whatever the model or the algorithm does in Python. PyTorch keeps compiled programs on disk, so the second start with
 the same shapes takes seconds.
 """
@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map_only
 
 from ..algorithms import Algorithm
 from ..episodes import Episode
+from . import factored, vmap
 from .results import Result, combined, differentiated, movable
-from .vmap import Losses, chunks, vectorised
 
 Tensors = list[Tensor]
 Step = Callable[[Tensors, Tensors], Result]  # takes the algorithm's tensors and the episodes' tensors
@@ -30,20 +31,21 @@ class Program:
     """Compiled meta-gradients of one algorithm: one program for each shape of meta-batch and each mode.
 
     Args:
+        engine: `"factored"` or `"vmap"`.
         unfold: as in `vmap.run`.
 
     Attributes:
         seconds: time that recording and compiling took so far.
     """
 
-    def __init__(self, unfold: bool = False) -> None:
-        self.unfold = unfold
+    def __init__(self, engine: str, unfold: bool = False) -> None:
+        self.engine, self.unfold = engine, unfold
         self.steps: dict[Any, Step] = {}
         self.seconds = 0.0
 
     def __call__(self, algorithm: Algorithm, episodes: Episode, chunk: int | None = None) -> Result:
         """Returns losses, scores and summed gradients, as `vmap.run` does."""
-        return combined([self._part(algorithm, part) for part in chunks(episodes, chunk)])
+        return combined([self._part(algorithm, part) for part in vmap.chunks(episodes, chunk)])
 
     def _part(self, algorithm: Algorithm, episodes: Episode) -> Result:
         own = [*algorithm.parameters(), *algorithm.buffers()]
@@ -54,24 +56,29 @@ class Program:
             started = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the compiler warns about itself; users cannot mend that
-                self.steps[key] = _compiled(algorithm, tensors, episodes, self.unfold)
+                self.steps[key] = _compiled(algorithm, tensors, episodes, self.engine, self.unfold)
                 self.steps[key](tensors, list(episodes))
             self.seconds += time.perf_counter() - started
         return self.steps[key](tensors, list(episodes))
 
 
-def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode, unfold: bool) -> Step:
-    module = Losses(algorithm)
+def _compiled(algorithm: Algorithm, tensors: Tensors, episodes: Episode, engine: str, unfold: bool) -> Step:
+    module = vmap.Losses(algorithm) if engine == "vmap" else factored.Losses(algorithm)
     named = dict(module.named_parameters())
     moving = [name for name, parameter in named.items() if parameter.requires_grad]
     names = [*named, *(name for name, _ in module.named_buffers())]
-    moves = list(movable(algorithm))
+    moves = list(movable(algorithm)) if engine == "vmap" else []
+
+    def run_with(episodes: Episode, given: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        if isinstance(module, vmap.Losses):
+            return vmap.vectorised(module, episodes, given, unfold)
+        return functional_call(module, given, (episodes,)), {}
 
     # The step takes and gives plain lists: unpacking dictionaries would slow down a program this short.
     def step(tensors: Tensors, episodes: Tensors) -> tuple[Tensor, Tensor, list[Tensor | None], Tensors]:
         given = dict(zip(names, tensors, strict=True))
         leaves = {name: given[name].detach().requires_grad_() for name in moving}
-        (losses, scores), moved = vectorised(module, Episode(*episodes), {**given, **leaves}, unfold)
+        (losses, scores), moved = run_with(Episode(*episodes), {**given, **leaves})
         found = differentiated(losses, scores, list(leaves.values()))
         return found.losses, found.scores, found.gradients, list(moved.values())
 

@@ -14,11 +14,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def centred_by(x: Tensor, over: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns x without its mean, the mean and the biased variance over these dimensions, which are kept.
+
+    PyTorch's `var_mean` takes a hundred times as long on small batches of tasks.
+    """
+    mean = x.mean(over, keepdim=True)
+    x = x - mean
+    return x, mean, x.square().mean(over, keepdim=True)
+
+
 def _normalised(
     x: Tensor, over: list[int], shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    variance, mean = torch.var_mean(x, over, correction=0, keepdim=True)
-    x = (x - mean) * torch.rsqrt(variance + eps)
+    x, mean, variance = centred_by(x, over)
+    x = x * torch.rsqrt(variance + eps)
     x = x if weight is None else x * weight.view(shape)
     return x if bias is None else x + bias.view(shape), mean, variance
 

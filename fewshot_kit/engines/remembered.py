@@ -19,7 +19,13 @@ from .selection import choose
 _remembered: WeakKeyDictionary[Algorithm, dict[Any, Choice]] = WeakKeyDictionary()
 
 
-def remembered(algorithm: Algorithm, episodes: Episode, chunk: int | None = None, workers: int | None = None) -> Choice:
+def remembered(
+    algorithm: Algorithm,
+    episodes: Episode,
+    engine: str = "auto",
+    chunk: int | None = None,
+    workers: int | None = None,
+) -> Choice:
     """Returns the choice that `choose` made for this algorithm and this kind of meta-batch.
 
     A new kind is measured. A kind is new if any of these changed: shapes, dtypes or devices of the meta-batch or of the
@@ -32,9 +38,9 @@ def remembered(algorithm: Algorithm, episodes: Episode, chunk: int | None = None
         InputError: as `choose` does.
     """
     known = _remembered.setdefault(algorithm, {})
-    kind = (chunk, workers, torch.get_num_threads(), *_kind(algorithm, episodes))
+    kind = (engine, chunk, workers, torch.get_num_threads(), *_kind(algorithm, episodes))
     if kind not in known:
-        known[kind] = choose(algorithm, episodes, "auto", chunk, workers)
+        known[kind] = choose(algorithm, episodes, engine, chunk, workers)
     for other, choice in known.items():
         if other != kind:  # many kinds of meta-batches must not keep many copies of the algorithm
             choice.copies.forget()

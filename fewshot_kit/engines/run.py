@@ -29,9 +29,10 @@ def meta_backward(
     Args:
         algorithm: the algorithm to meta-train.
         episodes: T episodes, with a leading T.
-        engine: `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or a `Choice` of `choose`. `"auto"` measures
-            on this meta-batch and remembers the choice for this algorithm and these shapes (`remembered`).
-        chunk: episodes that `"vmap"` runs at a time.
+        engine: `"factored"`, `"vmap"`, `"loop"`, `"reference"` (learn2learn or higher), or a `Choice` of `choose`.
+            `"auto"` measures on this meta-batch and remembers the choice for this algorithm and these shapes
+            (`remembered`). So is what `"factored"` checks.
+        chunk: episodes that `"factored"` or `"vmap"` runs at a time.
         workers: threads, for `"loop"` and `"vmap"`.
 
     Returns:
@@ -44,8 +45,8 @@ def meta_backward(
     check_given(algorithm, episodes)
     if isinstance(engine, Choice):
         choice = engine
-    elif engine == "auto":
-        choice = remembered(algorithm, episodes, chunk, workers)
+    elif engine in ("auto", "factored"):
+        choice = remembered(algorithm, episodes, engine, chunk, workers)
     else:
         choice = choose(algorithm, episodes, engine, chunk, workers)
     result = choice.run(algorithm, episodes)

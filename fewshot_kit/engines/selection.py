@@ -12,11 +12,22 @@ from ..modules.kinds import check_values
 from ..modules.place import device_of
 from ..ranges import check_counts
 from . import loop
-from .choice import Choice
+from .choice import CHUNKED, Choice
 from .compiled import Program
-from .timing import failure_of, first_of, in_words, measured, seconds_of, seconds_or_never, worth_trying
+from .timing import (
+    failure_of,
+    faster,
+    first_of,
+    in_words,
+    measured,
+    seconds_of,
+    seconds_or_never,
+    unfit,
+    worth_trying,
+)
 
-ENGINES = ("vmap", "loop", "reference")
+ENGINES = ("factored", "vmap", "loop", "reference")
+NAMED = "the engines " + " and ".join(f"'{name}'" for name in CHUNKED)
 
 
 def choose(
@@ -30,15 +41,15 @@ def choose(
 ) -> Choice:
     """Returns the engine for meta-batches like this one.
 
-    `"auto"` times `vmap` and `loop` on a copy of the algorithm. The choice's `why` holds the times. It tries and takes
-    no chunk, asked for or not, that may need more memory than is free (`memory.fitting`).
+    `"auto"` times `loop`, `vmap` and, where it applies, `factored` on a copy of the algorithm. The choice's `why` holds
+    the times. It tries and takes no chunk, asked for or not, that may need more memory than is free (`memory.fitting`).
 
     Args:
         episodes: a meta-batch, with the leading T.
-        engine: `"auto"`, `"vmap"`, `"loop"` or `"reference"`.
-        chunk: episodes that `"vmap"` runs at a time.
+        engine: `"auto"`, `"factored"`, `"vmap"`, `"loop"` or `"reference"`.
+        chunk: episodes that `"factored"` or `"vmap"` runs at a time.
         workers: threads, for `"loop"` and `"vmap"`.
-        compile: compile the meta-gradient of `"vmap"` with `torch.compile`.
+        compile: compile the meta-gradient of `"factored"` or `"vmap"` with `torch.compile`.
         unfold: run the 2D convolutions of `"vmap"` as matrix products. `"auto"` also tries this on a GPU if the
             convolutions adapt.
 
@@ -53,8 +64,15 @@ def choose(
     if device.type == "meta":
         check_values(algorithm)
     mapped = Choice("vmap", chunk=chunk, workers=workers, unfold=unfold)
+    shared = Choice("factored", chunk=chunk)
+    if engine == "factored" and (why := unfit(shared, algorithm, episodes)):
+        raise InputError(f"The engine 'factored' cannot run this: {why}; take engine='auto'.")
     if compile:
-        return _compiled(mapped, algorithm, episodes)
+        if engine == "auto":
+            engine = faster(shared, mapped, algorithm, episodes).engine
+        return _compiled(shared if engine == "factored" else mapped, algorithm, episodes)
+    if engine == "factored":
+        return shared
     if engine == "vmap":
         return mapped
     if engine == "reference":
@@ -88,16 +106,16 @@ def check_running(engine: str, chunk: int | None, workers: int | None, compile: 
         check_counts(chunk=chunk)
         if chunk > tasks:
             raise InputError(f"chunk is {chunk}, more than the {tasks} episodes of a meta-batch; take at most {tasks}.")
-        if engine not in ("auto", "vmap"):
-            raise InputError(f"Only the engine 'vmap' has chunks; leave chunk={chunk} out, or take engine='vmap'.")
+        if engine not in ("auto", *CHUNKED):
+            raise InputError(f"Only {NAMED} have chunks; leave chunk={chunk} out, or take engine='vmap'.")
     if workers is not None:
         check_counts(workers=workers)
-        if engine == "reference":
-            raise InputError(f"The engine 'reference' has no workers; leave workers={workers} out.")
+        if engine in ("factored", "reference"):
+            raise InputError(f"The engine '{engine}' has no workers; leave workers={workers} out.")
         if compile:
             raise InputError(f"A compiled program has no workers; leave workers={workers} out.")
-    if compile and engine not in ("auto", "vmap"):
-        raise InputError(f"Only the engine 'vmap' can be compiled, not '{engine}'; take engine='vmap'.")
+    if compile and engine not in ("auto", *CHUNKED):
+        raise InputError(f"Only {NAMED} can be compiled, not '{engine}'; take engine='vmap'.")
     if unfold and engine not in ("auto", "vmap"):
         raise InputError(f"Only the engine 'vmap' unfolds convolutions, not '{engine}'; take engine='vmap'.")
     if unfold and engine == "auto" and workers is not None:
@@ -109,7 +127,9 @@ def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice
     if failure:
         raise InputError(f"This cannot be compiled: {failure}; leave --compile out.")
     probe, failures = copy.deepcopy(algorithm), dict[str, str]()
-    tried = [replace(one, compiled=True, program=Program(one.unfold)) for one in worth_trying(mapped, algorithm)]
+    tried = [
+        replace(one, compiled=True, program=Program(one.engine, one.unfold)) for one in worth_trying(mapped, algorithm)
+    ]
     seconds = []
     for one in tried:
         # A compiler can fail in many ways, and none of them should stop a run.
@@ -119,7 +139,7 @@ def _compiled(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice
         seconds.append(least)
     best = tried[seconds.index(min(seconds))]
     if best.name in failures:
-        return replace(mapped, why=f"compiling {failures[best.name]}; vmap runs without")
+        return replace(mapped, why=f"compiling {failures[best.name]}; {best.engine} runs without")
     compiling = sum(one.program.seconds for one in tried if one.program)
     said = f"; {in_words(tried, seconds, failures)}" if tried[1:] else ""
     return replace(best, why=f"compiled in {compiling:.1f} s{said}")

@@ -1,4 +1,4 @@
-"""`engine="auto"`: times the loop and `vmap` on a copy of the algorithm."""
+"""`engine="auto"`: times the loop, `vmap` and `factored` on a copy of the algorithm."""
 
 from __future__ import annotations
 
@@ -17,60 +17,91 @@ from ..errors import KitError, first_line
 from ..modules.modes import kept_modes
 from ..modules.place import device_of
 from ..seeds import kept_random
-from . import loop
+from . import factored, loop
 from .choice import Choice
 from .convolutions import adapted, is_convolution
-from .memory import fitting
+from .memory import UNLIMITED, fitting
 from .refusals import Refused
 
 ROUNDS = 5
 PATIENCE = 10.0  # seconds after which no new round begins
-FAR = 2.0  # no new round begins if one engine takes this many times the other's time
-CLEARLY = 0.9  # vmap has to take less than this share of the loop's time, because measurements are noisy
+FAR = 2.0  # no new round begins if every other engine takes this many times the fastest one's time
+CLEARLY = 0.9  # another engine has to take less than this share of the loop's time, because measurements are noisy
 TRIED = 16  # most tasks that convolutional nets are timed on, on a CPU
+OFF = 1e-6  # relative difference of two gradients in float64 from which one of them is wrong
 # Output bytes of a task's convolutions. At 0.7 MB, vmap was up to twice as fast as the loop. At 2 MB it was no faster,
 # and at 2.7 MB it was a third faster at best, for three times the memory.
 LARGEST = 1_500_000
 
 
 def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
-    """Returns `vmap` if it is clearly faster and gives the same gradients, else the loop. `why` holds the times.
+    """Returns the fastest of `factored`, `vmap` and the loop. `why` holds the times.
 
-    On a GPU `vmap` is also tried with unfolded convolutions. On a CPU it is tried with chunks of several sizes. Nothing
-    is tried that may need more memory than is free.
+    The loop has to be clearly slower, and the other one to give the same gradients. On a GPU `vmap` is also tried with
+    unfolded convolutions. On a CPU it is tried with chunks of several sizes. Nothing is tried that may need more memory
+    than is free.
     """
     tasks, (most, room) = len(episodes.support_x), fitting(algorithm, episodes)
     if looped.workers and looped.workers > most:
         looped = replace(looped, workers=max(1, most))
     chunked = mapped.chunk is None and loop.convolutional_on_cpu(algorithm) and _adapts_convolutions(algorithm)
-    if chunked and (size := _convolved(algorithm, episodes)) > LARGEST:
-        said = f"its convolutions give {size / 1e6:.1f} MB a task; on a CPU vmap is tried up to {LARGEST / 1e6:.1f} MB"
-        return replace(looped, why=said)
-    if most < min(2, tasks):
-        return replace(looped, why=f"vmap was not tried for want of memory: {room}")
-    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once)
-    if failure:
-        return replace(looped, why=f"vmap cannot run it: {failure}")
-    probe, started = copy.deepcopy(algorithm), time.perf_counter()
     if cut := most < min(mapped.chunk or tasks, TRIED if chunked else tasks):
         mapped = replace(mapped, chunk=most)
-    tried = worth_trying(mapped, algorithm)
+    if most < min(2, tasks):
+        return replace(looped, why=f"no more than one episode was tried at a time for want of memory: {room}")
+    probe, started = copy.deepcopy(algorithm), time.perf_counter()
+    shared = Choice("factored", chunk=mapped.chunk)
+    tried = [] if mapped.unfold or unfit(shared, algorithm, episodes) else [shared]
+    failure = _untried(mapped, algorithm, episodes, chunked)
     if chunked:
         episodes = first_of(episodes, TRIED)
-        tried = _chunked(mapped, probe, episodes, looped.workers or 1, most)
+    if not failure:
+        threads = looped.workers or 1
+        tried += _chunked(mapped, probe, episodes, threads, most) if chunked else worth_trying(mapped, algorithm)
+    if not tried:
+        return replace(looped, why=failure)
     rounds: list[list[float]] = []
     failures: dict[str, str] = {}
     while len(rounds) < ROUNDS and not (rounds and time.perf_counter() - started > PATIENCE) and not _clear(rounds):
-        by_vmap = [seconds_or_never(choice, probe, episodes, failures) for choice in tried]
-        rounds.append([seconds_of(looped, probe, episodes), *by_vmap])
-    by_loop, *by_vmap = _least(rounds)
-    said = in_words((looped, *tried), (by_loop, *by_vmap), failures)
+        others = [seconds_or_never(choice, probe, episodes, failures) for choice in tried]
+        rounds.append([seconds_of(looped, probe, episodes), *others])
+    by_loop, *others = _least(rounds)
+    said = in_words((looped, *tried), (by_loop, *others), failures)
     said = f"measured on {len(episodes.support_x)} episodes: {said}" + (f"; {room}" if cut else "")
-    if min(by_vmap) >= CLEARLY * by_loop:
+    said += f"; {failure}" if failure else ""
+    if min(others) >= CLEARLY * by_loop:
         return replace(looped, why=said)
-    best = tried[by_vmap.index(min(by_vmap))]
+    best = tried[others.index(min(others))]
     wrong = _disagreement(best, algorithm, episodes, most)
-    return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(best, why=said)
+    return replace(looped, why=f"{best.engine} gets it wrong: {wrong}") if wrong else replace(best, why=said)
+
+
+def _untried(mapped: Choice, algorithm: Algorithm, episodes: Episode, chunked: bool) -> str:
+    """Returns why `vmap` is not worth trying or fails; an empty string if it is tried."""
+    if chunked and (size := _convolved(algorithm, episodes)) > LARGEST:
+        return f"its convolutions give {size / 1e6:.1f} MB a task; on a CPU vmap is tried up to {LARGEST / 1e6:.1f} MB"
+    failure = failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once)
+    return f"vmap cannot run it: {failure}" if failure else ""
+
+
+def unfit(shared: Choice, algorithm: Algorithm, episodes: Episode) -> str | None:
+    """Returns why `factored` cannot run the algorithm, or None; two episodes are compared with the loop's."""
+    if why := factored.unfit(algorithm, episodes):
+        return why
+    off = _deviation(shared, algorithm, episodes, UNLIMITED)
+    if off is None:
+        return "it runs in its own dtype or mode alone, so that nothing can be compared with the loop"
+    return f"the model does not treat every example by itself (its gradient is {off:.1e} off)" if off > OFF else None
+
+
+def faster(shared: Choice, mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
+    """Returns which of `factored` and `vmap` is faster, to be compiled; `vmap` where `factored` does not apply."""
+    if mapped.unfold or unfit(shared, algorithm, episodes):
+        return mapped
+    if failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once):
+        return shared
+    probe = copy.deepcopy(algorithm)
+    return min(shared, mapped, key=lambda choice: min(seconds_of(choice, probe, episodes) for _ in range(3)))
 
 
 def worth_trying(mapped: Choice, algorithm: Algorithm) -> list[Choice]:
@@ -95,8 +126,8 @@ def _clear(rounds: list[list[float]]) -> bool:
     """Returns whether more rounds cannot change the result. One round is too few: it includes preparations."""
     if len(rounds) < 2:
         return False
-    by_loop, *by_vmap = _least(rounds)
-    return min(by_vmap) > FAR * by_loop or (len(by_vmap) == 1 and by_loop > FAR * by_vmap[0])
+    fastest, second, *_ = sorted(_least(rounds))
+    return second > FAR * fastest
 
 
 def _chunked(mapped: Choice, probe: Algorithm, episodes: Episode, threads: int, most: int) -> list[Choice]:
@@ -184,22 +215,28 @@ def failure_of(choice: Choice, algorithm: Algorithm, episodes: Episode, way: Cal
     return None
 
 
-def _disagreement(mapped: Choice, algorithm: Algorithm, episodes: Episode, most: int) -> str | None:
-    """Returns how the gradients of `vmap` and `loop` differ, on two episodes in float64, or None.
+def _disagreement(choice: Choice, algorithm: Algorithm, episodes: Episode, most: int) -> str | None:
+    """Returns how the gradients of an engine and the loop differ, or None. An operator's derivative may be wrong."""
+    off = _deviation(choice, algorithm, episodes, most)
+    return f"its gradient is {off:.1e} off that of the loop" if off is not None and off > OFF else None
 
-    An operator's derivative may be wrong in one of them. The trial has no more queries than support examples, so that
-    it does not need more memory than the training. Of the usual dtype, `most` episodes would fit at a time.
+
+def _deviation(choice: Choice, algorithm: Algorithm, episodes: Episode, most: int) -> float | None:
+    """Returns the relative difference of an engine's gradient from the loop's, on two episodes in float64.
+
+    The trial has no more queries than support examples, so that it does not need more memory than the training. Of the
+    usual dtype, `most` episodes would fit at a time. None if the model needs its own dtype or mode.
     """
     probe = copy.deepcopy(algorithm).double().eval()  # without dropout
     shown = episodes.support_x.shape[1]
     shorter = [tensor[:, :shown] for tensor in first_of(episodes, 2)]
     few = [tensor.double() if tensor.is_floating_point() else tensor for tensor in shorter]
-    alone = replace(mapped, chunk=None if most >= 4 else 1, workers=None)
+    alone = replace(choice, chunk=None if most >= 4 else 1, workers=None)
     try:
-        one, other = (choice.once(probe, Episode(*few)) for choice in (alone, Choice("loop", workers=1)))
-    except (RuntimeError, KitError):  # the model may need its own dtype or mode, so nothing can be compared
+        one, other = (each.once(probe, Episode(*few)) for each in (alone, Choice("loop", workers=1)))
+    except (RuntimeError, KitError):
         return None
     pairs = [(a, b) for a, b in zip(one.gradients, other.gradients, strict=True) if a is not None and b is not None]
     apart = torch.stack([(a - b).norm() for a, b in pairs]).norm()
     size = torch.stack([b.norm() for _, b in pairs]).norm()
-    return f"its gradient is {float(apart / size):.1e} off that of the loop" if apart > 1e-6 * size else None
+    return float(apart / size) if size else float(apart)

@@ -126,6 +126,20 @@ def _is_tuned(layer: _BatchNorm) -> bool:
 
 
 @contextlib.contextmanager
+def enough_examples(count: int, policy: str) -> Iterator[None]:
+    """Context in which a model runs on `count` examples; batch norm's error about too few becomes an `InputError`."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise InputError(
+            f"Batch norm cannot take its statistics from {count} example (batch_norm='{policy}'); give more examples, "
+            "or take batch_norm='running' (with several support examples, 'support' does too)."
+        ) from error
+
+
+@contextlib.contextmanager
 def _passing(model: nn.Module, source: Source, twice: bool) -> Iterator[None]:
     """Context in which batch norm uses statistics from `source`, whatever the model's mode."""
     normalising, by_batch = batch_norms(model).values(), source in ("batch", "moving")

@@ -35,6 +35,27 @@ def test_a_compiled_meta_gradient_is_the_same():
     assert choice.program.seconds == seconds
 
 
+@pytest.mark.parametrize("first_order", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_compiled_factored_meta_gradient_is_the_same(first_order):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = nn.Sequential(
+            nn.Flatten(), nn.Linear(196, 12), nn.BatchNorm1d(12), nn.SiLU(), nn.Linear(12, 3)
+        ).double()
+    algorithm, batch = algorithms.create("maml", model=model, lr=0.2, steps=2, first_order=first_order), meta_batch(4)
+    choice = engines.choose(algorithm, batch, "factored", compile=True)
+    assert (choice.engine, choice.compiled, choice.program.engine) == ("factored", True, "factored")
+    assert_same(gradients(algorithm, batch, choice), gradients(algorithm, batch, "loop"))
+
+
+@pytest.mark.parametrize("fastest", ["factored", "vmap"])
+def test_the_faster_engine_is_compiled(monkeypatch, fastest):
+    for module in ("timing", "selection"):
+        monkeypatch.setattr(f"fewshot_kit.engines.{module}.seconds_of", lambda choice, *_: choice.engine != fastest)
+    algorithm = algorithms.create("maml", model=nn.Sequential(nn.Flatten(), nn.Linear(196, 3)).double())
+    assert engines.choose(algorithm, meta_batch(2), compile=True).engine == fastest
+
+
 def test_what_cannot_be_vectorised_cannot_be_compiled():
     algorithm = algorithms.create("maml", model=Branching().double())
     with pytest.raises(InputError, match="This cannot be compiled: control flow that depends on values in Branching"):

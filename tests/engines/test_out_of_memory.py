@@ -132,17 +132,20 @@ def test_nothing_is_drawn_twice():
 
 
 def test_auto_leaves_what_fails_to_the_loop(monkeypatch):
-    def run(algorithm, episodes, *_):
-        if len(episodes.support_x) > 2:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
-        return enough(algorithm, episodes)
+    def limited(enough):
+        def run(algorithm, episodes, *_):
+            if len(episodes.support_x) > 2:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
+            return enough(algorithm, episodes)
 
-    enough = engines.choice.vmap.run
-    monkeypatch.setattr(engines.choice.vmap, "run", run)
+        return run
+
+    for engine in (engines.choice.vmap, engines.choice.factored):
+        monkeypatch.setattr(engine, "run", limited(engine.run))
     choice = engines.choose(algorithms.create("maml", model=build("mlp", torch.float64)), meta_batch())
     assert choice.engine == "loop"
     why = "it needs more memory than there is (CUDA out of memory. Tried to allocate 3 GiB)"
-    assert choice.why.endswith(f" ms, vmap failed ({why})")
+    assert choice.why.endswith(f" ms, factored failed ({why}), vmap failed ({why})")
 
 
 LIMITED = """

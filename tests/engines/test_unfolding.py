@@ -95,7 +95,7 @@ def test_auto_tries_it_on_a_gpu(on_a_gpu, unfolding, taken):
 
 
 def test_where_no_convolution_adapts_it_is_not_tried(on_a_gpu):
-    on_a_gpu({"loop on 1 worker": 3.0, "vmap": 1.0})
+    on_a_gpu({"loop on 1 worker": 3.0, "factored": 2.0, "vmap": 1.0})
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(196, 3)).double()
     anil = algorithms.create("anil", model=build("conv4", torch.float64))  # whose head adapts
     for algorithm in (algorithms.create("maml", model=mlp), anil):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ...errors import InputError, in_digits
-from ...modules.batch_norm import Policy, find_policy
+from ...modules.batch_norm import Policy, enough_examples, find_policy
 from ...modules.heads import find_head, linear_head
 from ...modules.layers import batch_norms, layers
 from ...modules.modes import twice_differentiable
 from ...ranges import check_counts, check_rate, is_finite
 from .class_means import start_of_head
 from .clipping import clipped
+from .descent import METHODS, Descent, plain_rates
 from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
 from .protocol import Algorithm, Criterion
 from .recomputed import Within
@@ -145,6 +146,26 @@ class GradientBased(Algorithm):
         """The inner loop's update rule."""
         return RULES[self.optimizer](self.lr)
 
+    def descent(self, same: Mapping[str, Callable[..., Any]] | None = None) -> Descent:
+        """Returns the inner loop, if it takes plain steps on the criterion.
+
+        Args:
+            same: methods, by name, that a subclass overrides to the same effect.
+
+        Raises:
+            InputError: an option or a method of a subclass makes the loop do anything else.
+        """
+        known, name = same or {}, type(self).__name__
+        for method in METHODS:
+            if getattr(type(self), method) not in (getattr(GradientBased, method), known.get(method)):
+                raise InputError(f"{name} takes no plain steps: it has its own {method}().")
+        options = {"clip": self.clip, "truncate": self.truncate}
+        options |= {"class_means": self.class_means or None, "checkpoint": self.checkpoint or None}
+        if said := [f"{option}={value}" for option, value in options.items() if value is not None]:
+            raise InputError(f"With {said[0]}, {name} takes no plain steps.")
+        rates = plain_rates(self.rule(), self.initial(), name)
+        return Descent(rates, self.steps, self.first_order, self.policy)
+
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`.
 
@@ -245,15 +266,8 @@ class GradientBased(Algorithm):
         # Layers such as batch norm write to their buffers. They get copies, so that no task's state is changed.
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         given = {**parameters, **buffers}
-        try:
+        with enough_examples(len(x), self.batch_norm):
             return functional_call(self.model, given, (x,), tie_weights=layers(self.model).tied), buffers
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise InputError(
-                f"Batch norm cannot take its statistics from {len(x)} example (batch_norm='{self.batch_norm}'); give "
-                "more examples, or take batch_norm='running' (with several support examples, 'support' does too)."
-            ) from error
 
     def check_clonable(self) -> None:
         """Raises `InputError` if the libraries' learners, which take plain steps, would not do the same."""

@@ -23,11 +23,13 @@ class Rule(NamedTuple):
     """An update rule, as two functions.
 
     `init(parameters)` returns the memory before the first step. `update(parameters, gradients, loss, memory, step)`
-    returns the parameters and the memory after a step. The loss is passed as a constant.
+    returns the parameters and the memory after a step. The loss is passed as a constant. `rates` says that the rule is
+    plain gradient descent, and at which rates, as `sgd` takes them; None stands for any other rule.
     """
 
     init: Callable[[Tensors], Any]
     update: Callable[[Tensors, Tensors, Tensor, Any, int], tuple[Tensors, Any]]
+    rates: float | Mapping[str, Tensor | float] | None = None
 
 
 def sgd(lr: float | Mapping[str, Tensor | float]) -> Rule:
@@ -38,7 +40,7 @@ def sgd(lr: float | Mapping[str, Tensor | float]) -> Rule:
             return {name: p - lr[name] * gradients[name] for name, p in parameters.items()}, None
         return {name: torch.sub(p, gradients[name], alpha=lr) for name, p in parameters.items()}, None
 
-    return Rule(lambda parameters: None, update)
+    return Rule(lambda parameters: None, update, lr)
 
 
 def adam(lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Rule:

@@ -16,6 +16,7 @@ from ...datasets.splits.contract import TaskSplit
 from ...episodes import Episode
 from ...errors import InputError
 from ...modules.kinds import check_module
+from .descent import Descent
 from .held_out import by_folds
 
 # What an algorithm has learned of one task: a tensor, or nested dicts, lists and tuples of tensors.
@@ -140,6 +141,14 @@ class Algorithm(nn.Module):
     def adapts(self) -> set[str]:
         """Returns the names of the model's parameters that the inner loop changes; by default none."""
         return set()
+
+    def descent(self) -> Descent:
+        """Returns its inner loop, if that takes plain gradient steps, so that an engine may take them.
+
+        Raises:
+            InputError: it does anything else.
+        """
+        raise InputError(f"{type(self).__name__} takes no plain gradient steps.")
 
     @property
     def max_ways(self) -> int | None:
