@@ -1,9 +1,13 @@
-"""The package's only calls of `torch._C`, for functions of PyTorch that have no public name."""
+"""The package's only calls of functions of PyTorch that have no public name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 
 def inside_transform() -> bool:
@@ -24,3 +28,15 @@ def unbatched(tensor: Tensor) -> Tensor:
     while torch._C._functorch.is_batchedtensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
     return tensor
+
+
+def unguarded(recorded: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """Returns what `torch.compile` would make of a recorded function, without the checks before every call.
+
+    The checks take as long as a small program, so callers have to make sure that shapes, strides, dtypes and devices
+    stay those of `inputs`. PyTorch's name is `torch._inductor.compile`.
+    """
+    import torch._inductor  # takes seconds
+
+    found: Callable[..., Any] = torch._inductor.compile(recorded, list(inputs))
+    return found

@@ -6,7 +6,7 @@ from engine_world import Branching, assert_same, gradients, meta_batch
 from torch import nn
 
 from fewshot_kit import algorithms, engines
-from fewshot_kit.engines import compiled
+from fewshot_kit.engines import compiled, loop
 from fewshot_kit.errors import InputError
 
 
@@ -33,6 +33,24 @@ def test_a_compiled_meta_gradient_is_the_same():
         algorithm.model[1].weight.mul_(1.5)
     assert_same(gradients(algorithm, batch, choice), gradients(algorithm, batch, "loop"))
     assert choice.program.seconds == seconds
+
+
+def test_a_program_serves_what_it_was_made_for_alone(monkeypatch):
+    """Nothing checks a program's inputs, so another layout or option has to make another one."""
+    made = []
+    monkeypatch.setattr(compiled, "unguarded", lambda recorded, inputs: made.append(inputs) or recorded)
+    algorithm, batch = algorithms.create("maml", model=network(), lr=0.2), meta_batch(2)
+    program = compiled.Program("vmap")
+    assert_same(program(algorithm, batch).gradients[:1], loop.run(algorithm, batch).gradients[:1])
+    program(algorithm, batch._replace(query_x=batch.query_x + 1))
+    assert len(made) == 1
+    program(algorithm, batch._replace(query_x=batch.query_x.transpose(0, 1).contiguous().transpose(0, 1)))
+    assert len(made) == 2
+    algorithm.lr = 0.05
+    assert_same(program(algorithm, batch).gradients[:1], loop.run(algorithm, batch).gradients[:1])
+    algorithm.eval()
+    program(algorithm, batch)
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize("first_order", [False, pytest.param(True, marks=pytest.mark.long)])
@@ -66,7 +84,7 @@ def test_a_compiler_that_fails_is_done_without(monkeypatch):
     def fails(*args, **options):
         raise OSError("no C++ compiler found")
 
-    monkeypatch.setattr(compiled.torch, "compile", fails)
+    monkeypatch.setattr(compiled, "unguarded", fails)
     algorithm = algorithms.create("maml", model=network(), lr=0.2)
     choice = engines.choose(algorithm, meta_batch(2), compile=True)
     assert (choice.engine, choice.compiled) == ("vmap", False)

@@ -209,7 +209,8 @@ def test_a_run_is_trained_validated_and_resumed_by_it(tmp_path):
         data = datasets.create("glyphs", classes=40, drawings=6, seed=0)
         task = {"ways": 3, "shots": 1, "queries": 2, "meta_batch": 4, "validation_queries": 2}
         return meta_train(
-            algorithm, data, iterations=iterations, validate_every=2, validation_episodes=4, engine="factored", schedule="constant",
+            algorithm, data, iterations=iterations, validate_every=2, validation_episodes=4, engine="factored",
+            schedule="constant",
             test_options={"class_means": True}, progress=False, run=run, **task, **options,
         )  # fmt: skip
 
