@@ -7,10 +7,12 @@ import difflib
 import fnmatch
 import functools
 import inspect
+import pkgutil
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from .errors import InputError, UnknownName, brief, closest, first_line
@@ -33,10 +35,13 @@ class Registry:
     Args:
         kind: the registered kind in the singular (`"algorithm"`). The entry-point group is `fewshot_kit.<kind>s`.
             Plug-ins are loaded on the first miss or listing.
+        elsewhere: names that the kit registers where this room may not import from, each with the place of its
+            factory, which is imported when it is asked for.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, elsewhere: Mapping[str, str] = MappingProxyType({})) -> None:
         self.kind = kind
+        self.elsewhere = elsewhere
         self.group = f"fewshot_kit.{kind}s"
         self._factories: dict[str, Callable[..., Any]] = {}
         self._broken: dict[str, tuple[str, BaseException | None]] = {}
@@ -47,11 +52,10 @@ class Registry:
         """Returns a decorator that registers a class or function. It raises `InputError` if the name is taken."""
 
         def decorate(factory: Factory) -> Factory:
-            taken = self._factories.get(name)
-            if taken is not None:
-                raise InputError(
-                    f"The {self.kind} name '{name}' is taken by {_where(taken)}; give {_where(factory)} another one."
-                )
+            taken, mine = self._factories.get(name), _where(factory)
+            there = self.elsewhere.get(name, mine) if taken is None else _where(taken)
+            if taken is not None or there != mine:
+                raise InputError(f"The {self.kind} name '{name}' is taken by {there}; give {mine} another one.")
             self._factories[name] = factory
             return factory
 
@@ -74,14 +78,14 @@ class Registry:
         if slash and prefix in self._libraries:
             return [f"{prefix}/{name}" for name in sorted(fnmatch.filter(self._libraries[prefix][0](), rest))]
         self._load_plugins()
-        return sorted(fnmatch.filter(self._factories, pattern))
+        return sorted(fnmatch.filter({*self._factories, *self.elsewhere}, pattern))
 
     def full_name(self, name: str) -> str:
         """Completes an unregistered name by the first library that has it: `"resnet18"` is `"torchvision/resnet18"`.
 
         Any other name is returned as it is. A library that is not installed has no names.
         """
-        if name in self._factories or name.partition("/")[0] in self._libraries:
+        if name in self._factories or name in self.elsewhere or name.partition("/")[0] in self._libraries:
             return name
         self._load_plugins()
         if name in self._factories or name in self._broken or "/" in name:
@@ -95,7 +99,7 @@ class Registry:
     def knows(self, name: str) -> bool:
         """Returns whether the name is registered, is in a library, or begins with a library's prefix."""
         name = self.full_name(name)
-        return name.partition("/")[0] in self._libraries or name in self._factories
+        return name.partition("/")[0] in self._libraries or name in self._factories or name in self.elsewhere
 
     def get(self, name: str) -> Callable[..., Any]:
         """Returns the factory of that name.
@@ -110,6 +114,9 @@ class Registry:
             return self._of_library(prefix, rest)
         if name in self._factories:
             return self._factories[name]
+        if name in self.elsewhere:
+            factory: Callable[..., Any] = pkgutil.resolve_name(self.elsewhere[name])
+            return factory
         if name in self._broken:
             said, cause = self._broken[name]
             raise InputError(said) from cause

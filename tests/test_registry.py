@@ -128,6 +128,21 @@ def test_the_recipe_holds_the_plain_options(fruits: Registry) -> None:
     assert fruits.create("pear", model=nn.Linear(1, 1)).recipe["complete"]
 
 
+def test_a_name_of_elsewhere_is_imported_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    fruits = Registry("fruit", {"hue": "colorsys.rgb_to_hsv"})
+    fruits.register("pear")(Made)
+    assert fruits.names() == ["hue", "pear"] and fruits.knows("hue") and fruits.full_name("hue") == "hue"
+    with pytest.raises(InputError, match="'hue' is taken by colorsys.rgb_to_hsv; give .*bananas another one"):
+        fruits.register("hue")(bananas)
+    with pytest.raises(UnknownName, match="Did you mean 'hue'"):
+        fruits.get("huge")
+    assert "colorsys" not in sys.modules
+    found = fruits.get("hue")
+    assert found(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)
+    assert fruits.register("hue")(found) is fruits.get("hue")  # as its own module does
+
+
 def test_a_broken_plugin_warns_once_and_is_an_error_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("bad", "no_such_module_at_all:Thing", "fewshot_kit.fruits")
     monkeypatch.setattr(registry, "entry_points", lambda group: [broken])

@@ -21,11 +21,9 @@ from ..runs.checkpoints import load, read_config, read_run
 from ..runs.likeness import MOST, Statistics, shorter_sides, unlike
 from ..runs.recorded import from_recorded
 from ..seeds import default_draws
-from .flags import given
+from .flags import SHEET, given
 from .predictions import Prediction, collect, table, to_json, write_csv
 from .sheet import contact_sheet
-
-SHEET = "predictions.png"
 
 
 def adapt(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,23 @@ from ..evaluation import Evaluation
 from ..evaluation import evaluate as evaluate_on
 from ..experiments import running as experiment
 from ..experiments.running import create, made_to_fit
-from ..experiments.settings import TrainConfig, from_file, from_recipe, from_run, merged, to_go_on
+from ..experiments.settings import from_file, from_recipe, from_run, merged, to_go_on
+from ..experiments.train_config import TrainConfig
 from ..options import check_options
 from ..runs.checkpoints import load, read_config, record_results
 from ..runs.recorded import from_recorded
 from ..training.hooks import Hooks
 from ..training.profiling import Profiler
 from ..training.recorder import TestPlan
-from . import launch
 from .adapt_command import depends_on_the_batch
 from .flags import given
+from .group import process_group
+from .launch import restarts
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Meta-trains, tests on unseen classes, and prints where the files are. Several processes share the work."""
-    with launch.process_group() as processes:
+    with process_group() as processes:
         return _train(arguments, processes)
 
 
@@ -41,7 +42,7 @@ def _train(arguments: argparse.Namespace, processes: Processes) -> int:
     asked = merged(from_file(arguments.config) if arguments.config else {}, given(arguments))
     config = TrainConfig(**from_recipe(asked))
     folder = config.folder()
-    again = processes.agreed(lambda: arguments.resume or (launch.restarts() > 0 and experiment.begun(folder)))
+    again = processes.agreed(lambda: arguments.resume or (restarts() > 0 and experiment.begun(folder)))
     if again:
         config = TrainConfig(**to_go_on(folder, asked, arguments.accept_edited))
     watching: list[Hooks] = [TestPlan(folder, config.test_episodes)] + [Profiler(folder)] * arguments.profile
@@ -105,7 +106,7 @@ def _brief(tested: Evaluation) -> dict[str, Any]:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Evaluates a run on a split of its own data set, or of another one. Several processes share the tasks."""
-    with launch.process_group() as processes:
+    with process_group() as processes:
         return _evaluate(arguments, processes)
 
 
@@ -152,32 +153,8 @@ def _replace_options(algorithm: Algorithm, options: dict[str, Any]) -> None:
     with_options(algorithm, **options)
 
 
-def list_names(arguments: argparse.Namespace) -> int:
-    """Prints every registered name with a sentence, or with `--suited-to` the algorithms that did best on such data."""
-    if arguments.suited_to is not None:
-        return _list_suited(arguments)
-    rooms = {"models": models, "algorithms": algorithms, "datasets": datasets}
-    wanted = {kind: room for kind, room in rooms.items() if arguments.kind in (None, kind)}
-    found = {
-        kind: {name: _sentence(room.get(name)) for name in room.names(arguments.pattern)}
-        for kind, room in wanted.items()
-    }
-    if arguments.json:
-        print(json.dumps(found))
-        return 0
-    for kind, named in found.items():
-        print(f"{kind}:")
-        width = max(map(len, named), default=0)
-        for name, sentence in named.items():
-            print(f"  {name:<{width}}  {sentence}")
-        if not named:
-            print(f"  nothing matches {arguments.pattern}")
-        if kind == "models" and arguments.pattern == "*":
-            print("  torchvision/NAME and timm/NAME: those libraries' own; fewshot-kit list models 'torchvision/*'")
-    return 0
-
-
-def _list_suited(arguments: argparse.Namespace) -> int:
+def list_suited(arguments: argparse.Namespace) -> int:
+    """Prints the algorithms that did best on data like those of `list --for`."""
     if arguments.kind not in (None, "algorithms"):
         raise InputError(
             f"--for suggests algorithms, not {arguments.kind}; write fewshot-kit list algorithms --for ..."
@@ -205,11 +182,6 @@ def _list_suited(arguments: argparse.Namespace) -> int:
     for row in found.rows:
         print(f"  {'*' if row in found.alike else ' '} {row}")
     return 0
-
-
-def _sentence(factory: Any) -> str:
-    text = " ".join((inspect.getdoc(factory) or "").split("\n\n")[0].split())
-    return text.split(". ")[0].rstrip(".") + "." if text else ""
 
 
 def doctor(arguments: argparse.Namespace) -> int:

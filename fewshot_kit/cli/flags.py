@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import first_line
-from ..experiments.settings import FIELDS
+from ..experiments.train_config import FIELDS
 from ..runs.yaml_text import read_yaml
+
+SHEET = "predictions.png"  # the contact sheet of `adapt`
 
 
 def option(text: str) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import pkgutil
 import re
 import sys
 import warnings
@@ -14,8 +15,8 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..errors import InputError, closest
 from ..ranges import check_counts
-from . import adapt_command, commands, launch
-from .flags import add_flags, number, one_by_one, whole
+from . import launch
+from .flags import SHEET, add_flags, number, one_by_one, whole
 from .output import visible, without_traceback
 from .plugins import add_plugin_flag, load_plugins
 
@@ -35,13 +36,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser. Each command's function is its `run_command` default."""
+    """Returns the parser. Each command's `run_command` is the place of its function, as `"commands:train"`."""
     parser = _Parser(prog="fewshot-kit", description="Few-shot learning in PyTorch.")
     parser.add_argument("--version", action="version", version=f"fewshot-kit {__version__}")
     parser.set_defaults(run_command=None, parser=parser)
     commands_ = parser.add_subparsers(metavar="COMMAND")
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
         added = commands_.add_parser(name, help=text.replace("%", "%%"), description=text, allow_abbrev=False)
         added.set_defaults(run_command=run, parser=added)
         added.add_argument("--json", action="store_true", help="print one JSON object, for programs")
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_plugin_flag(added)
         return added
 
-    train = command("train", commands.train, "Meta-train an algorithm, then test it on unseen classes.")
+    train = command("train", "commands:train", "Meta-train an algorithm, then test it on unseen classes.")
     train.add_argument(
         "--config", metavar="FILE", help="YAML file of settings, or a run's config.yaml; flags win over it"
     )
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_flags(train)
 
-    evaluate = command("evaluate", commands.evaluate, "Accuracy of a run on unseen classes, with a 95% interval.")
+    evaluate = command("evaluate", "commands:evaluate", "Accuracy of a run on unseen classes, with a 95% interval.")
     evaluate.add_argument("folder", metavar="RUN", help="run folder")
     evaluate.add_argument("--split", default="test", choices=["train", "validation", "test"], help="(default: test)")
     evaluate.add_argument("--accept-edited", action="store_true", help=EDITED % "")
@@ -83,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_flags(evaluate, ["ways", "shots", "queries", "seed"], default="the run's")
     add_flags(evaluate, ["device"])
 
-    adapt = command("adapt", adapt_command.adapt, "Classify your own images, after a few labelled ones.")
+    adapt = command("adapt", "adapt_command:adapt", "Classify your own images, after a few labelled ones.")
     adapt.add_argument(
         "source",
         metavar="SOURCE",
@@ -108,14 +109,13 @@ def build_parser() -> argparse.ArgumentParser:
     adapt.add_argument(
         "--sheet",
         metavar="FILE",
-        help=f"the contact sheet, a PNG of every image with its prediction (default: {adapt_command.SHEET}; with "
-        "--json none)",
+        help=f"the contact sheet, a PNG of every image with its prediction (default: {SHEET}; with --json none)",
     )
     adapt.add_argument("--no-sheet", action="store_true", help="no contact sheet")
     add_flags(adapt, ["algorithm"], default="auto, of a network; a run's is its own")
     add_flags(adapt, ["algorithm_options", "model_options"], default="the run's, or the usual ones")
 
-    listing = command("list", commands.list_names, "What there is by name.")
+    listing = command("list", "listing:list_names", "What there is by name.")
     listing.add_argument("kind", nargs="?", choices=["models", "algorithms", "datasets"], help="(default: all)")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*maml*'")
     listing.add_argument(
@@ -126,10 +126,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_flags(listing, ["ways", "shots", "dataset_options"])
 
-    cache = command("cache", commands.cache, "Where what was computed once is kept, and how large it is.")
+    cache = command("cache", "commands:cache", "Where what was computed once is kept, and how large it is.")
     cache.add_argument("--clear", action="store_true", help="remove it: the files that the kit wrote, and no others")
 
-    command("doctor", commands.doctor, "Versions, devices, data, and how to mend what is wrong.")
+    command("doctor", "commands:doctor", "Versions, devices, data, and how to mend what is wrong.")
     return parser
 
 
@@ -163,10 +163,15 @@ def _run(argv: Sequence[str]) -> int:
         stack.enter_context(_plain_warnings())
         processes = getattr(arguments, "processes", 1)
         check_counts(processes=processes)
+        if not (arguments.plugin or launch.launched()):  # which may register more; a group says once what is wrong
+            from .names import check_names
+
+            check_names(arguments)
         if processes > 1 and not launch.launched():
             return launch.start(arguments.processes, argv)
         load_plugins(arguments.plugin)
-        return int(arguments.run_command(arguments))
+        # Only now, since most commands import torch, which takes seconds.
+        return int(pkgutil.resolve_name(f"{__package__}.{arguments.run_command}")(arguments))
 
 
 @contextlib.contextmanager

@@ -2,5 +2,5 @@
 
 from ..registry import Registry
 
-registry = Registry("dataset")
+registry = Registry("dataset", {"features": "fewshot_kit.features.features"})
 register, create, names, get = registry.register, registry.create, registry.names, registry.get

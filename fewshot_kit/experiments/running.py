@@ -25,7 +25,8 @@ from ..seeds import default_draws
 from ..training.hooks import Hooks
 from ..training.outer_loop import train_by
 from ..training.state import TrainingResult
-from .settings import TrainConfig, fitting, from_recipe
+from .settings import fitting, from_recipe
+from .train_config import TrainConfig
 
 
 def create(room: Any, name: str, options: dict[str, Any], **more: Any) -> Any:

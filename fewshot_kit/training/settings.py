@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engines.selection import check_running
 from ..errors import InputError
 from ..options import check_settings
 from ..ranges import check_counts, check_rate
-from ..seeds import check_seed
-from .augmentation import check_augmentation
-from .finite import check_on_nan
 from .schedules import check_schedule
 
 # Runs of earlier versions lack these, and had the usual values.
@@ -55,6 +51,12 @@ class TrainingSettings:
     on_nan: str = "stop"
 
     def __post_init__(self) -> None:
+        # Here, since these import torch, and the command line's help needs the defaults alone.
+        from ..engines.selection import check_running
+        from ..seeds import check_seed
+        from .augmentation import check_augmentation
+        from .finite import check_on_nan
+
         check_counts(ways=self.ways, shots=self.shots, queries=self.queries, meta_batch=self.meta_batch)
         check_counts(0, iterations=self.iterations)
         check_counts(validate_every=self.validate_every, validation_episodes=self.validation_episodes)
@@ -96,7 +98,8 @@ class TrainingSettings:
         """Returns the section `training` of `config.yaml`, without those of `LATER` that are at their defaults."""
         found = {name: getattr(self, name) for name in NAMES} | {"meta_lr": float(self.meta_lr)}
         found |= {"init": self.init and str(self.init), "validation_ways": self.tested_ways}
-        usual = {name: getattr(USUAL, name) for name in LATER} | {"validation_ways": self.ways}
+        defaults = TrainingSettings()
+        usual = {name: getattr(defaults, name) for name in LATER} | {"validation_ways": self.ways}
         return {name: value for name, value in found.items() if name not in usual or value != usual[name]}
 
     @classmethod
@@ -111,5 +114,5 @@ class TrainingSettings:
         return cls(**recorded)
 
 
-USUAL = TrainingSettings()
+USUAL = TrainingSettings  # whose attributes are the defaults; an instance would check them
 NAMES = tuple(setting.name for setting in dataclasses.fields(TrainingSettings))
