@@ -82,18 +82,30 @@ def _on_workers(
     if workers is not None:
         check_counts(workers=workers)
     count = min(workers or usual_workers(algorithm), len(episodes.support_x))
-    if not convolutional_on_cpu(algorithm) and count == 1:
-        return [several(algorithm, unstack(episodes))]
+    convolutional = convolutional_on_cpu(algorithm)
+    alone = len(episodes.support_x) == 1  # a single episode has all threads, and needs no copy of the algorithm
+    if count == 1 and (alone or not convolutional):
+        known, shape = copies.layouts, episodes.support_x.shape
+        if convolutional and shape not in known:
+            known[shape] = _takes_channels_last(algorithm, episodes)
+        given = _in_channels_last(episodes) if convolutional and known[shape] else episodes
+        try:
+            return [several(algorithm, unstack(given))]
+        except BaseException:
+            copies.forget()
+            raise
     each, given = copies.of(algorithm, count), episodes
     if _takes_channels_last(each[0], episodes):
         for one in each:
             one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        given = episodes._replace(
-            support_x=_channels_last(episodes.support_x), query_x=_channels_last(episodes.query_x)
-        )
+        given = _in_channels_last(episodes)
     tasks = unstack(given)
     parts = together(each, [tasks[number::count] for number in range(count)], several, copies)
     return [several(algorithm, unstack(episodes))] if parts is None else parts
+
+
+def _in_channels_last(episodes: Episode) -> Episode:
+    return episodes._replace(support_x=_channels_last(episodes.support_x), query_x=_channels_last(episodes.query_x))
 
 
 def _takes_channels_last(algorithm: Algorithm, episodes: Episode) -> bool:

@@ -23,6 +23,8 @@ class Copies:
     def __init__(self) -> None:
         self.made: list[Algorithm] = []
         self.looks: list[Any] = []
+        # By the shape of images, whether the algorithm itself takes them in channels-last memory.
+        self.layouts: dict[torch.Size, bool] = {}
 
     def of(self, algorithm: Algorithm, count: int) -> list[Algorithm]:
         """Returns `count` copies, in the algorithm's memory layout or the layout that they were given since."""
@@ -39,7 +41,7 @@ class Copies:
 
     def forget(self) -> None:
         """Drops the copies, because an error may have left them in any state."""
-        self.made, self.looks = [], []
+        self.made, self.looks, self.layouts = [], [], {}
 
 
 def _tensors(algorithm: Algorithm) -> list[Tensor]:
