@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..ranges import check_rate
 from ._registry import register
 from .bases.class_means import class_means
+from .bases.distances import squared_distances
 from .bases.metric import Metric
 
 
@@ -47,4 +48,4 @@ class NearestCentroid(Metric):
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""
         embedded = F.normalize(self.embed_query(x, state["statistics"]) - state["mean"])
-        return -self.scale * (embedded[:, None] - state["centroids"][None]).square().sum(-1)
+        return -self.scale * squared_distances(embedded, state["centroids"])

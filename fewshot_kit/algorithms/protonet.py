@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ._registry import register
 from .bases.class_means import class_means
+from .bases.distances import squared_distances
 from .bases.metric import Metric
 
 DISTANCES = ("euclidean", "cosine")
@@ -47,4 +48,4 @@ class ProtoNet(Metric):
         embedded, prototypes = self.embed_query(x, state["statistics"]), state["prototypes"]
         if self.distance == "cosine":
             return self.scale * F.normalize(embedded) @ F.normalize(prototypes).T
-        return -(embedded[:, None] - prototypes[None]).square().sum(-1)
+        return -squared_distances(embedded, prototypes)
