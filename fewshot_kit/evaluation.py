@@ -164,9 +164,11 @@ def evaluate(
         for start in range(BATCH * processes.rank, episodes, BATCH * processes.size):
             batch = some(range(start, min(start + BATCH, episodes)))
             with default_draws(seed, "evaluation draws", start, device_of(algorithm)), of_ways(ways):
-                scores = choice.predict(algorithm, batch)
+                scores = algorithm.at_once(batch) if engine == "auto" else None
+                scores = choice.predict(algorithm, batch) if scores is None else scores
             table[:, start : start + BATCH] = _measure(algorithm, scores, batch.query_y, ways)
             bar.update(min(len(scores) * processes.size, episodes - bar.n))
+            del batch, scores  # before the next ones are made
     losses, measured, odd = processes.filled(table).tolist()
     return Evaluation(
         measure=measure,
