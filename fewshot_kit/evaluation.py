@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from . import engines
 from .algorithms import Algorithm
+from .algorithms.bases.protocol import Criterion, default_criterion
 from .algorithms.bases.task_check import check_algorithm, check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
@@ -162,9 +164,11 @@ def evaluate(
         for start in range(BATCH * processes.rank, episodes, BATCH * processes.size):
             batch = some(range(start, min(start + BATCH, episodes)))
             with default_draws(seed, "evaluation draws", start, device_of(algorithm)), of_ways(ways):
-                scores = choice.predict(algorithm, batch)
+                scores = algorithm.at_once(batch) if engine == "auto" else None
+                scores = choice.predict(algorithm, batch) if scores is None else scores
             table[:, start : start + BATCH] = _measure(algorithm, scores, batch.query_y, ways)
             bar.update(min(len(scores) * processes.size, episodes - bar.n))
+            del batch, scores  # before the next ones are made
     losses, measured, odd = processes.filled(table).tolist()
     return Evaluation(
         measure=measure,
@@ -246,8 +250,16 @@ def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -
     else:
         values, scores = accuracy(scores, targets, ways), scores[..., :ways]
         best = scores.amax(-1)  # NaN if any is; a class that cannot be may have the score -inf
-    losses = [algorithm.criterion(*task).double() for task in zip(scores, targets, strict=True)]
-    return torch.stack([torch.stack(losses), values, (~best.isfinite()).any(1).double()])
+    losses = _losses(algorithm.criterion, scores, targets)
+    return torch.stack([losses, values, (~best.isfinite()).any(1).double()])
+
+
+def _losses(criterion: Criterion, scores: Tensor, targets: Tensor) -> Tensor:
+    """Returns the losses of T episodes `[T]`, in float64; of cross-entropies, all at once."""
+    if criterion is default_criterion and not targets.is_floating_point():
+        each = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
+        return each.view(targets.shape).double().mean(1)
+    return torch.stack([criterion(*task).double() for task in zip(scores, targets, strict=True)])
 
 
 def _chosen(algorithm: Algorithm, engine: str | engines.Choice, episode: Episode) -> engines.Choice:

@@ -101,7 +101,7 @@ def embedded_by(
         rows = torch.arange(len(split))
         size, what = split.x[0].numel(), f"embedding {split.name}"
         reads = [functools.partial(_turned, split, turn) for turn in turns]
-        return torch.cat([_embed(module, embed, rows, read, size, what) for read in reads]), []
+        return torch.cat([part for read in reads for part in _embed(module, embed, rows, read, size, what)]), []
 
     fits = _fits(len(turns) * len(split))
     x = make()[0] if key is None else cached("features", key | _key_of(split, len(turns)), make, fits)[0]
@@ -149,7 +149,8 @@ def embed_files(
             return how.scaled(datasets.load_images([paths[row] for row in part], how))
 
         size = how.channels * how.image_size**2
-        return _embed(frozen, frozen.embed_alone, torch.arange(len(paths)), read, size, f"embedding {folder}"), []
+        rows = torch.arange(len(paths))
+        return torch.cat(_embed(frozen, frozen.embed_alone, rows, read, size, f"embedding {folder}")), []
 
     base = Path(folder).resolve()
     files = {"root": str(base), "files": fingerprint(paths, Path(folder)), "transform": dataclasses.asdict(how)}
@@ -204,8 +205,8 @@ def _embed(
     read: Callable[[Tensor], Tensor],
     size: int,
     what: str,
-) -> Tensor:
-    """Returns embeddings `[N, D]` on the CPU. `read` turns parts of `rows` into images, in bounded batches."""
+) -> list[Tensor]:
+    """Returns embeddings `[N, D]` on the CPU, in parts. `read` turns parts of `rows` into images, of bounded size."""
     from tqdm import tqdm
 
     found, place, dtype = [], device_of(module), dtype_of(module)
@@ -218,7 +219,7 @@ def _embed(
             x = read(part).to(place)
             found.append(embed(x.to(dtype) if x.is_floating_point() else x).cpu())
             bar.update(len(part))
-    return torch.cat(found)
+    return found
 
 
 def _fits(rows: int) -> Callable[[Tensor, list[str]], bool]:

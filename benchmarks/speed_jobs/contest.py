@@ -21,11 +21,17 @@ from fewshot_kit.errors import first_line
 from . import machine
 from .work import Make, Prepared, Work, distance
 
-BASELINE = "learn2learn"
 AGREEMENT = 1e-9  # of meta-gradients in float64, in terms of the baseline's length
 CHECKED_TASKS = 2
 SHORTEST = 0.02  # seconds: shorter calls are repeated until they fill this
-LOADERS = {"learn2learn": compat.learn2learn, "higher": compat.higher}
+
+
+def _easyfsl() -> Any:
+    compat.torchvision()  # which it imports
+    return importlib.import_module("easyfsl")
+
+
+LOADERS = {"learn2learn": compat.learn2learn, "higher": compat.higher, "easyfsl": _easyfsl}
 PATIENCE = 40.0  # seconds: who has used them up and been timed three times sits the other rounds out
 
 
@@ -110,7 +116,7 @@ def run(contest: Contest, rounds: int, device: torch.device) -> dict[str, dict[s
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old libraries on new ones: nothing that a reader of the table can mend
         for contestant in contest.contestants:
-            result, prepared = _warm(contestant, device)
+            result, prepared = _warm(contestant, device, contest.contestants[0].name)
             results[contestant.name] = result
             _tell(contestant.name, result)
             if prepared is not None:
@@ -130,7 +136,7 @@ def _tell(name: str, result: dict[str, Any]) -> None:
     print(f"  {name}: {said}", file=sys.stderr, flush=True)
 
 
-def _warm(contestant: Contestant, device: torch.device) -> tuple[dict[str, Any], Prepared | None]:
+def _warm(contestant: Contestant, device: torch.device, baseline: str) -> tuple[dict[str, Any], Prepared | None]:
     """Prepare, check and run a contestant for the first time."""
     try:
         contestant.load()
@@ -140,7 +146,7 @@ def _warm(contestant: Contestant, device: torch.device) -> tuple[dict[str, Any],
         if contestant.deviation is not None:
             result["deviation"] = contestant.deviation(prepared)
             if not result["deviation"] <= AGREEMENT:  # nan is no agreement either
-                return {"refused": f"its result is {result['deviation']:.1e} away from {BASELINE}'s"}, None
+                return {"refused": f"its result is {result['deviation']:.1e} away from {baseline}'s"}, None
         result["first"] = machine.stopwatch(prepared.call, device)
     except ImportError as error:
         return {"absent": first_line(error)}, None

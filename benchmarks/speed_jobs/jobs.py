@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from . import gradients, growth, whole
+from . import features, gradients, growth, whole
 from .contest import Contest
 from .settings import Settings
 
@@ -91,6 +91,14 @@ JOBS = {
     ),
     "protonet": Job("ProtoNet on conv4, 5w1s", gradients.protonet, goals=(Goal(AUTO),)),
     "evaluation": Job("evaluation of 1,000 tasks, conv4", whole.evaluation, goals=(Goal("kit, evaluate", 2, 4),)),
+    "features": Job(
+        "evaluation of 1,000 tasks, features",
+        features.features,
+        goals=(
+            Goal("kit, protonet", 1.5, 4, "easyfsl, PrototypicalNetworks"),
+            Goal("kit, simple_shot", 1.5, 4, "easyfsl, SimpleShot"),
+        ),
+    ),
     "end_to_end": Job(
         "end to end: learn2learn's Omniglot example", whole.end_to_end, goals=(Goal("kit, meta_train", 4, 8),)
     ),

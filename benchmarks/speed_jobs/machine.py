@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-LIBRARIES = ("torch", "learn2learn", "higher", "torchopt", "jax", "numpy")
+LIBRARIES = ("torch", "learn2learn", "higher", "torchopt", "jax", "easyfsl", "scikit-learn", "numpy")
 MEGABYTE = 2**20
 
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ..ranges import check_counts, check_rate
 from ._registry import register
+from .bases.distances import distances_of_units
 from .bases.inner_loop import descended, sgd
-from .bases.transductive_head import TransductiveHead, squared_distances, weighted_means
+from .bases.transductive_head import TransductiveHead, weighted_means
 
 
 @register("alpha_tim")
@@ -68,7 +69,7 @@ class AlphaTIM(TransductiveHead):
         return self._logits(features, weights)
 
     def _logits(self, features: Tensor, weights: Tensor) -> Tensor:
-        return -self.scale / 2 * squared_distances(features, weights)
+        return -self.scale / 2 * distances_of_units(features, weights)
 
     def _loss(self, weights: Tensor, support: Tensor, members: Tensor, queries: Tensor) -> Tensor:
         cross_entropy = -(members * self._logits(support, weights).log_softmax(-1)).sum(-1).mean()

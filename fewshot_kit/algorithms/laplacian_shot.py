@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .bases.transductive_head import TransductiveHead, squared_distances
+from .bases.distances import distances_of_units
+from .bases.transductive_head import TransductiveHead
 from .bd_cspn import rectified
 
 STEPS = 20  # steps that lower the bound, as in the authors' code
@@ -60,7 +61,7 @@ class LaplacianShot(TransductiveHead):
     def score(self, fitted: dict[str, Tensor], features: Tensor) -> Tensor:
         """Query embeddings `[Q, D]` -> scores `[Q, classes]`."""
         means = rectified(fitted, features, self.epsilon, self.shift)
-        alone = logits = -self.scale * squared_distances(features, means)
+        alone = logits = -self.scale * distances_of_units(features, means)
         near = affinities(features, self.neighbours)
         for _ in range(STEPS):
             logits = alone + self.laplacian * near @ logits.softmax(-1)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..ranges import check_rate
 from ._registry import register
 from .bases.class_means import class_means
+from .bases.distances import squared_distances
 from .bases.metric import Metric
 
 
@@ -41,10 +42,18 @@ class NearestCentroid(Metric):
         """Support set `[S, ...]`, `[S]` -> `{"mean", "centroids", "statistics"}`."""
         embedded, statistics = self.embed_support(x)
         mean = embedded.mean(0)
-        centroids = class_means(F.normalize(embedded - mean), y)
-        return {"mean": mean, "centroids": centroids, "statistics": statistics}
+        return {"mean": mean, "centroids": class_means(_units(embedded, mean), y), "statistics": statistics}
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""
-        embedded = F.normalize(self.embed_query(x, state["statistics"]) - state["mean"])
-        return -self.scale * (embedded[:, None] - state["centroids"][None]).square().sum(-1)
+        embedded = _units(self.embed_query(x, state["statistics"]), state["mean"])
+        return -self.scale * squared_distances(embedded, state["centroids"])
+
+    def scores_of(self, support: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        """Returns the scores that `Metric.scores_of` describes."""
+        mean = support.mean(-2, keepdim=True)
+        return -self.scale * squared_distances(_units(query, mean), class_means(_units(support, mean), y))
+
+
+def _units(embedded: Tensor, mean: Tensor) -> Tensor:
+    return F.normalize(embedded - mean, dim=-1)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ._registry import register
 from .bases.class_means import class_means
+from .bases.distances import squared_distances
 from .bases.metric import Metric
 
 DISTANCES = ("euclidean", "cosine")
@@ -44,7 +45,13 @@ class ProtoNet(Metric):
 
     def predict(self, state: dict[str, Any], x: Tensor) -> Tensor:
         """Query set `[Q, ...]` -> scores `[Q, classes]`."""
-        embedded, prototypes = self.embed_query(x, state["statistics"]), state["prototypes"]
+        return self._scores(state["prototypes"], self.embed_query(x, state["statistics"]))
+
+    def scores_of(self, support: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        """Returns the scores that `Metric.scores_of` describes."""
+        return self._scores(class_means(support, y), query)
+
+    def _scores(self, prototypes: Tensor, embedded: Tensor) -> Tensor:
         if self.distance == "cosine":
-            return self.scale * F.normalize(embedded) @ F.normalize(prototypes).T
-        return -(embedded[:, None] - prototypes[None]).square().sum(-1)
+            return self.scale * F.normalize(embedded, dim=-1) @ F.normalize(prototypes, dim=-1).mT
+        return -squared_distances(embedded, prototypes)

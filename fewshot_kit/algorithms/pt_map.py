@@ -13,7 +13,8 @@ from ..datasets.splits.contract import TaskSplit
 from ..errors import InputError
 from ..ranges import check_counts, check_rate
 from ._registry import register
-from .bases.transductive_head import TransductiveHead, squared_distances, weighted_means
+from .bases.distances import distances_of_units
+from .bases.transductive_head import TransductiveHead, weighted_means
 
 SINKHORN = 20  # number of rounds; more rounds change no decision
 OFFSET = 1e-6  # added to every feature before the power, as in the paper
@@ -78,9 +79,9 @@ class PTMAP(TransductiveHead):
         members, together = fitted["members"], torch.cat([fitted["features"], features])
         means = weighted_means(members, fitted["features"])
         for _ in range(self.steps):
-            assigned = transport(-self.scale * squared_distances(features, means)).exp()
+            assigned = transport(-self.scale * distances_of_units(features, means)).exp()
             means = means + self.rate * (weighted_means(torch.cat([members, assigned]), together) - means)
-        return transport(-self.scale * squared_distances(features, means))
+        return transport(-self.scale * distances_of_units(features, means))
 
 
 def transport(logits: Tensor) -> Tensor:

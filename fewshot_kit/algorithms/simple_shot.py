@@ -44,3 +44,7 @@ class SimpleShot(FeatureHead):
     def score(self, fitted: Tensor, features: Tensor) -> Tensor:
         """Query embeddings `[Q, D]` -> scores `[Q, classes]`."""
         return self.scale * torch.matmul(features, fitted.mT)
+
+    def scores_of(self, support: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        """Returns the scores that `Metric.scores_of` describes."""
+        return self.score(self.fit(self._features(support), y), self._features(query))

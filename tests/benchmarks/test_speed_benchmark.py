@@ -100,6 +100,31 @@ def test_the_committed_page_is_that_of_the_committed_json(speed, name):
     assert all((folder / picture).exists() for picture in pictures)
 
 
+def test_features_are_told_right_by_everybody_who_is_there(speed, tmp_path, monkeypatch):
+    features = importlib.import_module("speed_jobs.features")
+    for name, value in {"EACH": 30, "SIZE": 24, "EPISODES": 3}.items():
+        monkeypatch.setattr(features, name, value)
+    assert run(speed, tmp_path, "features") == 0
+    section = json.loads((tmp_path / "results.json").read_text())["features"]
+    found = section["contestants"]
+    assert [who for who in found if who.startswith("kit")] == ["kit, protonet", "kit, simple_shot"]
+    for who, one in found.items():
+        assert one.get("deviation") == 0 or (not who.startswith("kit") and "No module" in one["absent"])
+    goals = [(goal.at_least, goal.aim, goal.against) for goal in speed.JOBS["features"].goals]
+    assert goals == [(1.5, 4, "easyfsl, PrototypicalNetworks"), (1.5, 4, "easyfsl, SimpleShot")]
+    assert {against for *_, against in goals} <= found.keys()
+
+
+def test_features_told_wrong_are_refused(speed, monkeypatch):
+    features, contests = (importlib.import_module(f"speed_jobs.{name}") for name in ("features", "contest"))
+    for name, value in {"EACH": 30, "SIZE": 24, "EPISODES": 3}.items():
+        monkeypatch.setattr(features, name, value)
+    monkeypatch.setattr(features, "_by_hand", lambda task, ready: 0.2)
+    settings = features.Settings(torch.device("cpu"), None, 1)
+    found = contests.run(features.features(settings), 1, settings.device)["kit, protonet"]
+    assert "seconds" not in found and "away from easyfsl, PrototypicalNetworks's" in found["refused"]
+
+
 def test_peak_memory_is_measured_in_a_process_of_its_own(speed):
     from speed_jobs import memory
     from speed_jobs.settings import Settings

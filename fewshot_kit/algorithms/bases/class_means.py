@@ -19,9 +19,9 @@ ABSENT = -1e4  # score of a class without an example: the softmax gives it no pr
 
 
 def class_means(features: Tensor, y: Tensor) -> Tensor:
-    """Features `[S, D]`, class indices `[S]` -> mean features of every class `[classes, D]`."""
+    """Features `[..., S, D]`, class indices `[..., S]` -> mean features of every class `[..., classes, D]`."""
     within = members(y).to(features.dtype)
-    return within.T @ features / within.sum(0)[:, None]
+    return within.mT @ features / within.sum(-2)[..., None]
 
 
 def class_means_head(features: Tensor, y: Tensor, outputs: int) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
+from ...episodes import Episode
 from ...modules.batch_norm import Policy, Statistics, find_policy
 from ...modules.batching import in_batches
 from ...modules.heads import without_head
 from ...modules.layers import batch_norms
 from .protocol import Algorithm, Criterion
+
+VALUES = 2**19  # query values that `at_once` compares at a time, so that they stay in a CPU's cache
 
 
 class Metric(Algorithm):
@@ -77,6 +81,27 @@ class Metric(Algorithm):
         """Query set `[Q, ...]` -> embeddings `[Q, D]`."""
         with self.policy.on_queries(self.model, statistics):
             return self.embed(x)
+
+    def scores_of(self, support: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        """Embeddings `[T, S, D]`, class indices `[T, S]`, embeddings `[T, Q, D]` -> scores `[T, Q, classes]`.
+
+        They are those of `adapt` and `predict`. A subclass may define it, to be evaluated faster on features.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define scores_of(support, y, query).")
+
+    def at_once(self, episodes: Episode) -> Tensor | None:
+        """Returns the scores that `Algorithm.at_once` describes, if the examples are embeddings (`nn.Identity()`).
+
+        The class itself has to define `scores_of`; that of its base says nothing of a subclass with another `predict`.
+        """
+        if type(self.model) is not nn.Identity or "scores_of" not in vars(type(self)):
+            return None
+        each = max(1, VALUES // episodes.query_x[0].numel())
+        parts = zip(*(tensor.split(each) for tensor in episodes[:3]), strict=True)
+        return torch.cat([self.scores_of(self._embed_all(s), y, self._embed_all(q)) for s, y, q in parts])
+
+    def _embed_all(self, x: Tensor) -> Tensor:
+        return self.embed(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     @property
     def together(self) -> bool:

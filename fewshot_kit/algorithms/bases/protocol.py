@@ -175,6 +175,13 @@ class Algorithm(nn.Module):
         """
         return None
 
+    def at_once(self, episodes: Episode) -> Tensor | None:
+        """T episodes of embeddings -> query scores `[T, Q, classes]`, without an engine; None by default.
+
+        An evaluation asks for them first, since an engine takes longer than such small tasks do.
+        """
+        return None
+
     def begin(self, split: TaskSplit, iterations: int) -> None:
         """Called once before the first meta-update, with the training split and the number of meta-updates.
 

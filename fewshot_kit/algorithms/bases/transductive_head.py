@@ -21,8 +21,3 @@ class TransductiveHead(FeatureHead):
 def weighted_means(weights: Tensor, features: Tensor) -> Tensor:
     """Weights `[N, classes]`, features `[N, D]` -> weighted mean features of every class `[classes, D]`."""
     return weights.T @ features / weights.sum(0)[:, None]
-
-
-def squared_distances(features: Tensor, means: Tensor) -> Tensor:
-    """Features `[N, D]`, class means `[classes, D]` -> squared Euclidean distances `[N, classes]`."""
-    return features.square().sum(-1)[:, None] - 2 * features @ means.T + means.square().sum(-1)

@@ -5,6 +5,8 @@ The draws do not use the images, so the same generator state gives the same epis
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,8 @@ from .unbalanced import query_counts
 
 LARGE = 2**14  # more numbers than this are drawn from without a list of all of them
 ROTATIONS = ("none", "classes", "per_class", "per_episode")
+# One generator for all tasks; or one for each, so that a task is the same as if it were drawn alone.
+Generators = torch.Generator | Sequence[torch.Generator]
 
 
 class Drawn(NamedTuple):
@@ -23,45 +27,56 @@ class Drawn(NamedTuple):
     turns: Tensor  # int64 [T, ways, examples], quarter turns counter-clockwise, 0 to 3
 
 
-def distinct(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Returns `count` different numbers below each entry of `sizes` `[...]`, in uniformly random order.
+def distinct(sizes: Tensor, count: int, generator: Generators) -> Tensor:
+    """Returns `count` different numbers below each entry of `sizes` `[T, ...]`, in uniformly random order.
 
     Returns:
-        int64 `[..., min(count, largest size)]`. For a size below `count`, only the first `size` numbers are below it.
+        int64 `[T, ..., min(count, largest size)]`. Of a size below `count`, only the first `size` numbers are below it.
     """
     smallest, largest = (int(size) for size in sizes.aminmax())
+    if isinstance(generator, Sequence) and smallest < largest:  # a task has keys up to its own largest size
+        alone = zip(sizes.split(1), generator, strict=True)
+        return torch.cat([distinct(own, count, each) for own, each in alone])
     if largest > LARGE and smallest >= count:
         return _distinct_of_many(sizes, count, generator)
-    keys = torch.rand(*sizes.shape, largest, generator=generator)
+    keys = _by_each(torch.rand, (*sizes.shape, largest), generator)
     if smallest < largest:
         keys.masked_fill_(torch.arange(largest) >= sizes[..., None], -1.0)
     return keys.topk(min(count, largest)).indices
 
 
-def _distinct_of_many(sizes: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _by_each(make: Callable[..., Tensor], shape: Sequence[int], generator: Generators) -> Tensor:
+    """Returns random numbers of a shape `[T, ...]`; of several generators, each gives those of one task."""
+    if isinstance(generator, torch.Generator):
+        return make(shape, generator=generator)
+    return torch.cat([make((1, *shape[1:]), generator=each) for each in generator])
+
+
+def _distinct_of_many(sizes: Tensor, count: int, generator: Generators) -> Tensor:
     """As `distinct`, in time and memory that do not grow with the sizes.
 
     It is Floyd's algorithm (Bentley and Floyd, "A Sample of Brilliance", Communications of the ACM, 1987), whose sets
     are uniform, and a shuffle.
     """
-    chosen = torch.empty(*sizes.shape, count, dtype=torch.int64)
+    chosen, uniform = torch.empty(*sizes.shape, count, dtype=torch.int64), partial(torch.rand, dtype=torch.float64)
     for place in range(count):
         last = sizes - count + place
-        number = (torch.rand(sizes.shape, generator=generator, dtype=torch.float64) * (last + 1)).long()
+        number = (_by_each(uniform, sizes.shape, generator) * (last + 1)).long()
         taken = (chosen[..., :place] == number[..., None]).any(-1)
         chosen[..., place] = torch.where(taken, last, number)
-    order = torch.rand(chosen.shape, generator=generator, dtype=torch.float64).argsort(-1)
+    order = _by_each(uniform, chosen.shape, generator).argsort(-1)
     return chosen.gather(-1, order)
 
 
 def draw(
-    counts: Tensor, rotations: str, ways: int, examples: int, tasks: int, generator: torch.Generator
+    counts: Tensor, rotations: str, ways: int, examples: int, tasks: int, generator: Generators
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draws classes without replacement, then examples of each class without replacement, all uniformly.
 
     Args:
         counts: number of images of each class `[classes]`.
         rotations: one of `ROTATIONS`. `"classes"` draws from four times as many classes.
+        generator: one for all tasks, or one for each.
 
     Returns:
         The classes `[T, ways]`, positions within the class `[T, ways, examples]`, and quarter turns `[T, ways]`.
@@ -74,9 +89,9 @@ def draw(
     else:
         drawn = distinct(torch.full((tasks,), classes), ways, generator)
     if rotations == "per_class":
-        turns = torch.randint(4, (tasks, ways), generator=generator)
+        turns = _by_each(partial(torch.randint, 4), (tasks, ways), generator)
     elif rotations == "per_episode":
-        turns = torch.randint(4, (tasks, 1), generator=generator).expand(tasks, ways)
+        turns = _by_each(partial(torch.randint, 4), (tasks, 1), generator).expand(tasks, ways)
     return drawn, distinct(counts[drawn], examples, generator), turns
 
 
@@ -96,7 +111,7 @@ class Sampler:
         self.order = y.argsort(stable=True)
         self.starts = self.counts.cumsum(0) - self.counts
 
-    def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator) -> Drawn:
+    def draw(self, ways: int, examples: int, tasks: int, generator: Generators) -> Drawn:
         """Draws `tasks` tasks. The caller must check first that there are enough classes and images."""
         classes, positions, turns = draw(self.counts, self.rotations, ways, examples, tasks, generator)
         images = self.order[self.starts[classes][..., None] + positions]

@@ -16,7 +16,7 @@ from ...ranges import check_counts, check_rate
 from ..files.images import Transform
 from .arrays import as_examples, as_labels, check_arrays
 from .class_splits import with_turns
-from .sampler import ROTATIONS, Drawn, Sampler, fresh_generator
+from .sampler import ROTATIONS, Drawn, Generators, Sampler, fresh_generator
 from .store import Store
 from .tasks import task_dataset
 
@@ -136,7 +136,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         shots: int,
         queries: int,
         meta_batch: int,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        generator: Generators | None = None,
         device: torch.device | str | None = None,
         dirichlet: float | None = None,
         part: slice | None = None,
@@ -163,16 +163,7 @@ class Split(Dataset[tuple[Tensor, int]]):
         """
         self.check(ways, shots, queries, dirichlet)
         check_counts(meta_batch=meta_batch)
-        alone = isinstance(generator, Sequence)
-        draws = [
-            self._drawn(ways, shots, queries, 1 if alone else meta_batch, each, dirichlet)
-            for each in (generator if isinstance(generator, Sequence) else [generator])
-        ]
-        support, query = (
-            Drawn(*map(torch.cat, zip(*part, strict=True))) for part in list(zip(*draws, strict=True))[:2]
-        )
-        labels = [label for *_, label in draws if label is not None]
-        label = torch.cat(labels) if labels else None
+        support, query, label = self._drawn(ways, shots, queries, meta_batch, generator, dirichlet)
         if part is not None:
             support, query = (Drawn(*(each[part] for each in drawn)) for drawn in (support, query))
             label, meta_batch = None if label is None else label[part], len(support.images)
@@ -192,14 +183,18 @@ class Split(Dataset[tuple[Tensor, int]]):
         shots: int,
         queries: int,
         tasks: int,
-        generator: torch.Generator | None,
+        generator: Generators | None,
         dirichlet: float | None,
     ) -> tuple[Drawn, Drawn, Tensor | None]:
         """Draws support and query images, and the queries' classes if these are unbalanced (None otherwise)."""
-        if dirichlet is not None:
+        if dirichlet is None:
+            drawn = self.draw(ways, shots + queries, tasks, generator)
+            return Drawn(*(each[..., :shots] for each in drawn)), Drawn(*(each[..., shots:] for each in drawn)), None
+        if not isinstance(generator, Sequence):
             return self._sampler.draw_unbalanced(ways, shots, queries, tasks, dirichlet, _on_cpu(generator))
-        drawn = self.draw(ways, shots + queries, tasks, generator)
-        return Drawn(*(each[..., :shots] for each in drawn)), Drawn(*(each[..., shots:] for each in drawn)), None
+        alone = [self._sampler.draw_unbalanced(ways, shots, queries, 1, dirichlet, _on_cpu(one)) for one in generator]
+        support, query, label = zip(*alone, strict=True)
+        return _joined(support), _joined(query), torch.cat(label)
 
     def tasks(
         self, ways: int, shots: int, queries: int, num_tasks: int = -1, generator: torch.Generator | None = None
@@ -218,9 +213,10 @@ class Split(Dataset[tuple[Tensor, int]]):
         draw = partial(self.draw, ways, examples, 1, generator)
         return task_dataset(self, self.y.tolist(), draw, self.gather, label, num_tasks)
 
-    def draw(self, ways: int, examples: int, tasks: int, generator: torch.Generator | None) -> Drawn:
+    def draw(self, ways: int, examples: int, tasks: int, generator: Generators | None) -> Drawn:
         """Draws the images of `tasks` tasks with `examples` images per class. The caller must run `check` first."""
-        return self._sampler.draw(ways, examples, tasks, _on_cpu(generator))
+        given = [_on_cpu(one) for one in generator] if isinstance(generator, Sequence) else _on_cpu(generator)
+        return self._sampler.draw(ways, examples, tasks, given)
 
     def labelled(
         self,
@@ -287,6 +283,10 @@ def _on_cpu(generator: torch.Generator | None) -> torch.Generator:
 def _balanced(ways: int, each: int, tasks: int, device: torch.device) -> Tensor:
     """Returns the class indices 0, 0, ... 1, 1, ... `[T, ways * each]`."""
     return torch.arange(ways, device=device)[:, None].expand(-1, each).flatten().expand(tasks, -1).contiguous()
+
+
+def _joined(draws: Sequence[Drawn]) -> Drawn:
+    return Drawn(*map(torch.cat, zip(*draws, strict=True)))
 
 
 def _flat(parts: list[Tensor]) -> Tensor:
