@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from . import engines
 from .algorithms import Algorithm
-from .algorithms.bases.protocol import Criterion, default_criterion
+from .algorithms.bases.protocol import Criterion, default_criterion, default_losses
 from .algorithms.bases.task_check import check_algorithm, check_task
 from .algorithms.bases.task_classes import of_ways
 from .datasets import Split
@@ -257,8 +256,7 @@ def _measure(algorithm: Algorithm, scores: Tensor, targets: Tensor, ways: int) -
 def _losses(criterion: Criterion, scores: Tensor, targets: Tensor) -> Tensor:
     """Returns the losses of T episodes `[T]`, in float64; of cross-entropies, all at once."""
     if criterion is default_criterion and not targets.is_floating_point():
-        each = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
-        return each.view(targets.shape).double().mean(1)
+        return default_losses(scores.double(), targets)
     return torch.stack([criterion(*task).double() for task in zip(scores, targets, strict=True)])
 
 

@@ -25,13 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..algorithms import Algorithm
 from ..algorithms.bases.descent import Descent
-from ..algorithms.bases.protocol import Criterion, default_criterion
+from ..algorithms.bases.protocol import Criterion, default_criterion, default_losses
 from ..episodes import Episode
 from ..errors import InputError
 from ..modules.batch_norm import enough_examples
@@ -121,9 +120,7 @@ def _each(criterion: Criterion, scores: Tensor, y: Tensor) -> Tensor:
     """Returns the losses `[T]` of scores `[T, N, ...]` and targets `[T, N, ...]`."""
     if criterion is not default_criterion or (y.is_floating_point() and scores.numel() != y.numel()):
         return vmap(criterion)(scores, y)
-    if y.is_floating_point():
-        return (scores.view_as(y) - y).square().flatten(1).mean(1)
-    return F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
+    return default_losses(scores, y)
 
 
 # Sources of batch norm's statistics, for a support set and for queries, that the engine knows.

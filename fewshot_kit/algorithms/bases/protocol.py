@@ -31,6 +31,14 @@ def default_criterion(scores: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(scores, targets)
 
 
+def default_losses(scores: Tensor, targets: Tensor) -> Tensor:
+    """Returns the `default_criterion` of T tasks `[T]`, of scores `[T, N, ...]` and targets `[T, N, ...]`."""
+    if targets.is_floating_point():
+        return (scores.view_as(targets) - targets).square().flatten(1).mean(1)
+    each = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
+    return each.view_as(targets).mean(1)
+
+
 def _checked(init: Callable[..., None]) -> Callable[..., None]:
     """Returns an `__init__` that looks at the model first and calls `check` last, if it is the object's outermost."""
     takes_model = [*inspect.signature(init).parameters][1:2] == ["model"]
