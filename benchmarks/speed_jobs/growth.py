@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .contest import Contest, gradient_contest
-from .gradients import AUTO, LEARN2LEARN, conv4_work, sinusoid_work
+from .gradients import AUTO, LEARN2LEARN, conv4_work, omniglot_fc_work, sinusoid_work
 from .settings import Settings
 from .work import Work
 
-TASKS, STEPS = (1, 4, 16, 64, 256), (1, 2, 5, 10, 20)
+TASKS, STEPS, FEW_TASKS = (1, 4, 16, 64, 256), (1, 2, 5, 10, 20), (1, 2, 4)
 Axis = Callable[[Settings], Iterable[tuple[int, Contest]]]
 
 
@@ -35,4 +35,12 @@ CONV4 = {
     "tasks": _axis(TASKS, lambda settings, tasks: _conv4(settings, tasks)),
     "steps": _axis(STEPS, lambda settings, steps: _conv4(settings, 4, steps=steps)),
     "width": _axis((8, 32, 128), lambda settings, width: _conv4(settings, width=width)),
+}
+FEW = {
+    "tasks of the sinusoid": _axis(FEW_TASKS, lambda settings, tasks: sinusoid_work(settings, tasks=tasks)),
+    "tasks of omniglot_fc": _axis(FEW_TASKS, omniglot_fc_work),
+    "tasks of conv4": _axis(FEW_TASKS, _conv4),
+    "tasks of conv4 with strides": _axis(
+        FEW_TASKS, lambda settings, tasks: _conv4(settings, tasks, downsample="stride")
+    ),
 }

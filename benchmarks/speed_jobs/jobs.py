@@ -45,23 +45,25 @@ class Job:
 
 
 AUTO, COMPILED = "kit, auto", "kit, compiled"
+JAX_PEER = "JAX, jit(vmap(grad))"
 GPU = (
     Goal(AUTO, 20, 50),
     Goal(COMPILED, 20, 50),
-    Goal(AUTO, 1, None, "JAX, jit(vmap(grad))"),
+    Goal(AUTO, 1, None, JAX_PEER),
     Goal(AUTO, None, 0.3, measure="limit"),
 )
-SINUSOID = (Goal(AUTO, 7), Goal(COMPILED, 50, 80))
+SINUSOID_1 = (Goal(AUTO, 18, 40), Goal(COMPILED, 75, 110), Goal(COMPILED, 1, None, JAX_PEER))
+SINUSOID_5 = (Goal(AUTO, 15, 40), Goal(COMPILED, 65, 110), Goal(COMPILED, 1, None, JAX_PEER))
 CONV4 = (Goal(AUTO, 1.8, 2.5),)
 LESS_MEMORY = Goal(AUTO, 1, 2, measure="memory")
 
 JOBS = {
-    "sinusoid_1": Job("sinusoid MLP, 1 step", gradients.sinusoid(steps=1), goals=SINUSOID, gpu_goals=GPU),
-    "sinusoid_5": Job("sinusoid MLP, 5 steps", gradients.sinusoid(steps=5), goals=SINUSOID, gpu_goals=GPU),
+    "sinusoid_1": Job("sinusoid MLP, 1 step", gradients.sinusoid(steps=1), goals=SINUSOID_1, gpu_goals=GPU),
+    "sinusoid_5": Job("sinusoid MLP, 5 steps", gradients.sinusoid(steps=5), goals=SINUSOID_5, gpu_goals=GPU),
     "omniglot_fc": Job(
         "omniglot_fc, 5w1s, 32 tasks",
         gradients.omniglot_fc,
-        goals=(Goal(AUTO, 2, 4), Goal(COMPILED, 2, 4)),
+        goals=(Goal(AUTO, 10, 13), Goal(COMPILED, 20, 30)),
         gpu_goals=GPU,
     ),
     "conv4_1": Job(
@@ -110,6 +112,7 @@ JOBS = {
             Goal("kit, episodes", 5, 10, "learn2learn, images in memory"),
         ),
     ),
+    "few": Job("one, two and four tasks", axes=growth.FEW),
     "growth_sinusoid": Job("growth, sinusoid MLP", axes=growth.SINUSOID),
     "growth_conv4": Job("growth, conv4", axes=growth.CONV4),
 }

@@ -60,7 +60,9 @@ def add_mean(algorithm: Algorithm, result: Result, count: int) -> None:
         if total is not None:
             # The gradient needs the parameter's memory layout, and the loop's copies are channels-last. A fused
             # optimiser on a CPU reads both in memory order, and would pair weights with the wrong gradients.
-            mean = torch.empty_like(parameter).copy_(total / count)
+            mean = total / count
+            if mean.stride() != parameter.stride():
+                mean = torch.empty_like(parameter).copy_(mean)
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
     for name, total in result.moves.items():
         buffer = algorithm.get_buffer(name).detach()

@@ -1,12 +1,14 @@
 """What is remembered of a model's modules, and for how long."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from fewshot_kit import algorithms, engines
 from fewshot_kit.episodes import Episode
-from fewshot_kit.modules.layers import batch_norms, layers, looked_for_once
+from fewshot_kit.modules.layers import batch_norms, layers, looked_for_once, standing_in, tensors_of
 
 
 class Tied(nn.Module):
@@ -58,3 +60,27 @@ def test_a_layer_put_in_between_two_meta_batches_is_seen(engine: str) -> None:
     model[1] = nn.BatchNorm1d(4).double()
     engines.meta_backward(algorithm, episodes, engine)
     assert torch.equal(model[1].running_mean, torch.zeros(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("what", ["nothing", "module", "weight", "buffer"])
+def test_tensors_stand_in_under_every_name(what: str) -> None:
+    """As `functional_call` has it, and only inside, an error or not."""
+
+    class Both(Tied):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.other(self.one(x)) * getattr(self.one, "mask", 1) * getattr(self.other, "mask", 1)
+
+    model, x = Both(what), torch.randn(2, 3)
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    given = {name: torch.randn_like(tensor) for name, tensor in own.items()}
+    plain = model(x)
+    # A copy, because `functional_call` leaves its tensors in a module that has two names.
+    expected = torch.func.functional_call(copy.deepcopy(model), given, (x,), tie_weights=True)
+    with pytest.raises(KeyError), standing_in(model, given):
+        torch.testing.assert_close(model(x), expected, rtol=0, atol=0)
+        assert tensors_of(model, given) == given
+        raise KeyError
+    assert torch.equal(model(x), plain)
+    assert all(tensor is own[name] for name, tensor in model.state_dict(keep_vars=True).items() if name in own)
+    with pytest.raises(KeyError, match="nowhere"), standing_in(model, {"nowhere": x}):
+        pass

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from ...errors import InputError, in_digits
 from ...modules.batch_norm import Policy, enough_examples, find_policy
 from ...modules.heads import find_head, linear_head
-from ...modules.layers import batch_norms, layers
+from ...modules.layers import batch_norms, layers, looked_for_once, standing_in, tensors_of
 from ...modules.modes import twice_differentiable
 from ...ranges import check_counts, check_rate, is_finite
 from .class_means import start_of_head
@@ -135,12 +135,13 @@ class GradientBased(Algorithm):
 
     def adapts(self) -> set[str]:
         """Names of the parameters that the inner loop changes."""
-        return {name for name, _ in self.model.named_parameters()}
+        return set(layers(self.model).parameters)
 
     def initial(self) -> Tensors:
         """Returns the parameters that the inner loop starts from, by name."""
         names = self.adapts()
-        return {name: p for name, p in self.model.named_parameters() if name in names and p.requires_grad}
+        own = tensors_of(self.model, layers(self.model).parameters)
+        return {name: p for name, p in own.items() if name in names and p.requires_grad}
 
     def rule(self) -> Rule:
         """The inner loop's update rule."""
@@ -166,6 +167,7 @@ class GradientBased(Algorithm):
         rates = plain_rates(self.rule(), self.initial(), name)
         return Descent(rates, self.steps, self.first_order, self.policy)
 
+    @looked_for_once()
     def adapt(self, x: Tensor, y: Tensor) -> dict[str, Any]:
         """Support set `[S, ...]`, `[S]` -> `{"parameters", "buffers", "statistics"}`.
 
@@ -181,7 +183,8 @@ class GradientBased(Algorithm):
         differentiable, normalising = torch.is_grad_enabled(), batch_norms(self.model).values()
         # Batch norm's statistics are copied for every task only if a pass reads them.
         unread = set() if self.policy.reads_stored else {id(buffer) for m in normalising for buffer in m.buffers()}
-        buffers = {name: b.detach().clone() for name, b in self.model.named_buffers() if id(b) not in unread}
+        stored = tensors_of(self.model, layers(self.model).buffers)
+        buffers = {name: b.detach().clone() for name, b in stored.items() if id(b) not in unread}
         order = 0 if not differentiable else 1 if self.first_order else 2
         with torch.enable_grad(), self._stepping(self.policy):
             return self.descend(x, y, self.start(x, y, buffers, order), buffers, order)
@@ -253,6 +256,7 @@ class GradientBased(Algorithm):
         """Query set `[Q, ...]` -> scores `[Q, classes]` of the adapted model."""
         return self.answered(state, x)[0]
 
+    @looked_for_once()
     def answered(self, state: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensors]:
         """Query set `[Q, ...]` -> scores `[Q, classes]`, and the buffers after the forward pass."""
         with self.policy.on_queries(self.model, state.get("statistics", {})), twice_differentiable(self.model):
@@ -266,8 +270,12 @@ class GradientBased(Algorithm):
         # Layers such as batch norm write to their buffers. They get copies, so that no task's state is changed.
         buffers = {name: buffer.clone() for name, buffer in buffers.items()}
         given = {**parameters, **buffers}
+        found = layers(self.model)
         with enough_examples(len(x), self.batch_norm):
-            return functional_call(self.model, given, (x,), tie_weights=layers(self.model).tied), buffers
+            if found.recurrent:
+                return functional_call(self.model, given, (x,), tie_weights=found.tied), buffers
+            with standing_in(self.model, given):
+                return self.model(x), buffers
 
     def check_clonable(self) -> None:
         """Raises `InputError` if the libraries' learners, which take plain steps, would not do the same."""
