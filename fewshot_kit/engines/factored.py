@@ -32,7 +32,7 @@ from ..algorithms import Algorithm
 from ..algorithms.bases.descent import Descent
 from ..algorithms.bases.protocol import Criterion, default_criterion, default_losses
 from ..episodes import Episode
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..modules.batch_norm import enough_examples
 from ..modules.heads import head_call
 from ..modules.layers import layers, looked_for_once
@@ -40,6 +40,8 @@ from ..modules.modes import twice_differentiable
 from ..modules.place import device_of
 from ..seeds import kept_random
 from .low_rank import Adapted
+from .misfits import FAILURES
+from .refusals import explained
 from .results import Result, combined, differentiated, restored, trainable
 from .vmap import chunks
 
@@ -128,7 +130,11 @@ KNOWN = (("batch", "batch"), ("batch", "support"), ("stored", "stored"))
 
 
 def unfit(algorithm: Algorithm, episodes: Episode) -> str | None:
-    """Returns why the engine cannot run this, or None. It leaves the algorithm and the global RNG alone."""
+    """Returns why the engine cannot run this, or None. It leaves the algorithm and the global RNG alone.
+
+    Raises:
+        InputError: the meta-batch does not fit the model.
+    """
     try:
         descent = algorithm.descent()
     except InputError as error:
@@ -142,8 +148,14 @@ def unfit(algorithm: Algorithm, episodes: Episode) -> str | None:
         owner = type(algorithm.model.get_submodule(odd[0].rpartition(".")[0])).__name__
         return f"'{odd[0]}' of {owner} adapts, and only linear layers, batch norms and layer norms may"
     probe, reading = copy.deepcopy(algorithm), _Reading()
-    with kept_random(device_of(algorithm)), restored(probe) as moves, reading:
-        predict(probe, Episode(*(tensor[:1] for tensor in episodes)))
+    few = Episode(*(tensor[:2] for tensor in episodes))
+    try:
+        with kept_random(device_of(algorithm)), restored(probe) as moves, reading, explained(probe, "factored", few):
+            predict(probe, few)
+    except InputError:
+        raise
+    except FAILURES as error:
+        return f"the model does not run on the examples of several tasks together ({first_line(error)})"
     if reading.found:
         return "the model or its criterion looks at values, which would be those of all tasks"
     return f"the model moves the buffer '{next(iter(moves)).removeprefix('model.')}' itself" if moves else None

@@ -58,7 +58,7 @@ TRAIN = {
     "--test-episodes 0": "test_episodes is 0; it must be a whole number of at least 1.",
     "--meta-lr nan": "meta_lr is nan; it must be a positive number.",
     "--schedule warm": "Unknown schedule 'warm'; it is one of constant, cosine, warmup_cosine.",
-    "--engine turbo": "Unknown engine 'turbo'; it is one of auto, vmap, loop",
+    "--engine turbo": "Unknown engine 'turbo'; it is one of auto, factored, vmap, loop",
     "--device gpu": "'gpu' is no device",
     "--device meta": "The device 'meta' holds no values",
     "--ways five": "argument --ways: 'five' is no whole number. See fewshot-kit train --help.",

@@ -139,6 +139,11 @@ class Centred(nn.Module):
         return x - x.mean(0)
 
 
+class Counted(nn.Module):
+    def forward(self, x):
+        return x.view(6, -1)  # the support set's images, and the queries
+
+
 class Counting(nn.Module):
     def __init__(self):
         super().__init__()
@@ -176,6 +181,7 @@ def refused(name="maml", model=None, **options):
         (refused(model=tied), "parameters or buffers of the model are tied"),
         (refused(model=Branching), "the model or its criterion looks at values, which would be those of all tasks"),
         (refused(model=Recurrent), "'lstm.weight_ih_l0' of LSTM adapts, and only linear layers, batch norms and layer"),
+        (refused(model=lambda: layered(Counted())), r"the model does not run on .* several tasks together \("),
         (refused(model=lambda: layered(Counting())), "the model moves the buffer '2.seen' itself"),
         (refused(model=lambda: layered(Centred())), r"the model does not treat every example by itself \(its gradient"),
     ],

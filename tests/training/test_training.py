@@ -162,14 +162,15 @@ def test_the_bar_shows_loss_accuracy_and_speed(capsys, monkeypatch):
 def test_auto_is_measured_said_and_written_down(tmp_path, capsys):
     result = train(maml(), engine="auto", run=tmp_path, iterations=2, progress=True)
     recorded = read_config(tmp_path)["training"]
-    assert result.engine == recorded["engine"] in ("loop", "vmap")
+    assert result.engine == recorded["engine"] in ("factored", "loop", "vmap")
     assert "(measured on 3 episodes: loop on 1 worker " in capsys.readouterr().err
 
 
 def test_engines_learn_the_same():
     """As far as rounding goes: without dropout, whose draws differ."""
     found = []
-    for settings in ({"engine": "loop"}, {"engine": "vmap"}, {"engine": "vmap", "chunk": 2}, {"engine": "reference"}):
+    chosen = ("loop", "vmap", "factored", "reference")
+    for settings in (*({"engine": engine} for engine in chosen), {"engine": "vmap", "chunk": 2}):
         algorithm = MAML(noisy_net().double(), lr=0.1)
         algorithm.model[3].p = 0.0
         train(algorithm, iterations=3, **settings)
