@@ -23,6 +23,7 @@ from .compiled import Program
 from .refusals import TooLarge, explained, within_memory
 from .replicas import Copies
 from .results import Result
+from .workers import on_threads
 
 CHUNKED = ("factored", "vmap")  # the engines that run several episodes at a time
 
@@ -36,7 +37,9 @@ class Choice:
 
     engine: str  # "factored", "vmap", "loop" or "reference"
     chunk: int | None = None  # episodes that "factored" or "vmap" (or each of its workers) runs at a time; None: all
-    workers: int | None = None  # threads; each runs one episode of "loop", or one chunk of "vmap"
+    workers: int | None = (
+        None  # threads; each runs one episode of "loop", or one chunk of "vmap"; "factored" runs on all
+    )
     compiled: bool = False
     unfold: bool = False  # "vmap" runs convolutions as matrix products
     why: str = "as asked for"
@@ -100,7 +103,7 @@ class Choice:
     def halved(self, algorithm: Algorithm, tasks: int) -> Choice | None:
         """Returns the choice with half as many of `tasks` episodes at a time, or None if it is one already."""
         workers = self.workers or (loop.usual_workers(algorithm) if self.engine == "loop" else 1)
-        workers = min(workers, tasks)
+        workers = 1 if self.engine == "factored" else min(workers, tasks)
         chunk = min(self.chunk or tasks, math.ceil(tasks / workers))
         if self.engine in CHUNKED and chunk > 1:
             return replace(self, chunk=math.ceil(chunk / 2))
@@ -111,11 +114,12 @@ class Choice:
     def once(self, algorithm: Algorithm, episodes: Episode) -> Result:
         """As `run`, but raises `TooLarge` if the memory does not suffice."""
         if self.program is not None:
-            with within_memory(algorithm, self.engine):
+            with within_memory(algorithm, self.engine), on_threads(self.workers):
                 return self.program(algorithm, episodes, self.chunk)
         with explained(algorithm, self.engine, episodes):
             if self.engine == "factored":
-                return factored.run(algorithm, episodes, self.chunk)
+                with on_threads(self.workers):
+                    return factored.run(algorithm, episodes, self.chunk)
             if self.engine == "vmap":
                 return vmap.run(algorithm, episodes, self.chunk, self.workers, self.copies, self.unfold)
             if self.engine == "loop":
@@ -126,7 +130,8 @@ class Choice:
         """As `predict`, but raises `TooLarge` if the memory does not suffice."""
         with explained(algorithm, self.engine, episodes):
             if self.engine == "factored":
-                return factored.predict(algorithm, episodes, self.chunk)
+                with on_threads(self.workers):
+                    return factored.predict(algorithm, episodes, self.chunk)
             if self.engine == "vmap":
                 return vmap.predict(algorithm, episodes, self.chunk, self.unfold)
             return loop.predict(algorithm, episodes, self.workers, self.copies)

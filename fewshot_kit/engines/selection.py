@@ -48,7 +48,7 @@ def choose(
         episodes: a meta-batch, with the leading T.
         engine: `"auto"`, `"factored"`, `"vmap"`, `"loop"` or `"reference"`.
         chunk: episodes that `"factored"` or `"vmap"` runs at a time.
-        workers: threads, for `"loop"` and `"vmap"`.
+        workers: threads, for `"loop"` and `"vmap"`, and those that the operators of `"factored"` run on.
         compile: compile the meta-gradient of `"factored"` or `"vmap"` with `torch.compile`.
         unfold: run the 2D convolutions of `"vmap"` as matrix products. `"auto"` also tries this on a GPU if the
             convolutions adapt.
@@ -64,12 +64,12 @@ def choose(
     if device.type == "meta":
         check_values(algorithm)
     mapped = Choice("vmap", chunk=chunk, workers=workers, unfold=unfold)
-    shared = Choice("factored", chunk=chunk)
+    shared = Choice("factored", chunk=chunk, workers=workers)
     if engine == "factored" and (why := unfit(shared, algorithm, episodes)):
         raise InputError(f"The engine 'factored' cannot run this: {why}; take engine='auto'.")
     if compile:
         if engine == "auto":
-            engine = faster(shared, mapped, algorithm, episodes).engine
+            return _compiled(faster(mapped, algorithm, episodes), algorithm, episodes)
         return _compiled(shared if engine == "factored" else mapped, algorithm, episodes)
     if engine == "factored":
         return shared
@@ -110,9 +110,9 @@ def check_running(engine: str, chunk: int | None, workers: int | None, compile: 
             raise InputError(f"Only {NAMED} have chunks; leave chunk={chunk} out, or take engine='vmap'.")
     if workers is not None:
         check_counts(workers=workers)
-        if engine in ("factored", "reference"):
-            raise InputError(f"The engine '{engine}' has no workers; leave workers={workers} out.")
-        if compile:
+        if engine == "reference":
+            raise InputError(f"The engine 'reference' has no workers; leave workers={workers} out.")
+        if compile and engine != "factored":
             raise InputError(f"A compiled program has no workers; leave workers={workers} out.")
     if compile and engine not in ("auto", *CHUNKED):
         raise InputError(f"Only {NAMED} can be compiled, not '{engine}'; take engine='vmap'.")

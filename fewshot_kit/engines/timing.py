@@ -50,8 +50,7 @@ def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Epi
     if most < min(2, tasks):
         return replace(looped, why=f"no more than one episode was tried at a time for want of memory: {room}")
     probe, started = copy.deepcopy(algorithm), time.perf_counter()
-    shared = Choice("factored", chunk=mapped.chunk)
-    tried = [] if mapped.unfold or unfit(shared, algorithm, episodes) else [shared]
+    tried = _shared(mapped, algorithm, episodes)
     failure = _untried(mapped, algorithm, episodes, chunked)
     if chunked:
         episodes = first_of(episodes, TRIED)
@@ -84,6 +83,15 @@ def _untried(mapped: Choice, algorithm: Algorithm, episodes: Episode, chunked: b
     return f"vmap cannot run it: {failure}" if failure else ""
 
 
+def _shared(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> list[Choice]:
+    """Returns `factored`, on all threads and, since small operators are faster so, on one; nothing if it is unfit."""
+    shared = Choice("factored", chunk=mapped.chunk)
+    if mapped.unfold or unfit(shared, algorithm, episodes):
+        return []
+    several = device_of(algorithm).type == "cpu" and torch.get_num_threads() > 1
+    return [shared, *([replace(shared, workers=1)] if several else [])]
+
+
 def unfit(shared: Choice, algorithm: Algorithm, episodes: Episode) -> str | None:
     """Returns why `factored` cannot run the algorithm, or None; two episodes are compared with the loop's."""
     if why := factored.unfit(algorithm, episodes):
@@ -94,14 +102,13 @@ def unfit(shared: Choice, algorithm: Algorithm, episodes: Episode) -> str | None
     return f"the model does not treat every example by itself (its gradient is {off:.1e} off)" if off > OFF else None
 
 
-def faster(shared: Choice, mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
+def faster(mapped: Choice, algorithm: Algorithm, episodes: Episode) -> Choice:
     """Returns which of `factored` and `vmap` is faster, to be compiled; `vmap` where `factored` does not apply."""
-    if mapped.unfold or unfit(shared, algorithm, episodes):
-        return mapped
-    if failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once):
-        return shared
+    tried = _shared(mapped, algorithm, episodes)
+    if not tried or not failure_of(mapped, algorithm, first_of(episodes, 2), Choice.once):
+        tried.append(mapped)
     probe = copy.deepcopy(algorithm)
-    return min(shared, mapped, key=lambda choice: min(seconds_of(choice, probe, episodes) for _ in range(3)))
+    return min(tried, key=lambda choice: min(seconds_of(choice, probe, episodes) for _ in range(3)) if tried[1:] else 0)
 
 
 def worth_trying(mapped: Choice, algorithm: Algorithm) -> list[Choice]:

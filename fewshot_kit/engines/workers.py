@@ -20,11 +20,16 @@ Share = TypeVar("Share")
 Part = TypeVar("Part")
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> contextlib.AbstractContextManager[None]:
     """Runs operators on one thread inside, because the number of threads may change the last bits of their results."""
+    return on_threads(1)
+
+
+@contextlib.contextmanager
+def on_threads(count: int | None) -> Iterator[None]:
+    """Runs operators on so many threads inside; None leaves the number as it is."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count or threads)
     try:
         yield
     finally:

@@ -113,7 +113,8 @@ class Doubled(torch.autograd.Function):
         return 3 * x, in_dims[0]
 
 
-def test_auto_goes_to_the_loop_where_vmap_is_fast_and_wrong(monkeypatch):
+def test_auto_goes_to_the_loop_where_vmap_is_fast_and_wrong(monkeypatch, threads):
+    threads(1)
     monkeypatch.setattr(
         "fewshot_kit.engines.timing.seconds_of",
         lambda choice, *_: {"loop": 3.0, "factored": 2.0, "vmap": 1.0}[choice.engine],

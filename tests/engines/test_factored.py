@@ -121,7 +121,8 @@ def test_layers_that_see_several_rows_of_an_example():
     assert_same(gradients(algorithm, meta_batch(), "factored"), gradients(algorithm, meta_batch(), "loop"))
 
 
-def test_auto_takes_it_where_it_is_the_fastest(monkeypatch):
+def test_auto_takes_it_where_it_is_the_fastest(monkeypatch, threads):
+    threads(1)
     seconds = {"loop": 3.0, "factored": 1.0, "vmap": 2.0}
     monkeypatch.setattr("fewshot_kit.engines.timing.seconds_of", lambda choice, *_: seconds[choice.engine])
     algorithm = algorithms.create("maml", model=layered(nn.Identity()))
@@ -132,6 +133,19 @@ def test_auto_takes_it_where_it_is_the_fastest(monkeypatch):
     anil = algorithms.create("anil", model=Recurrent().double())
     why = engines.choose(anil, meta_batch()).why
     assert why.endswith("ms; vmap cannot run it: aten::lstm in the LSTM 'lstm' does not vectorise")
+
+
+def test_on_one_thread_where_that_is_faster(monkeypatch, threads):
+    threads(2)
+    monkeypatch.setattr("fewshot_kit.engines.timing.seconds_of", lambda choice, *_: float(choice.workers != 1))
+    monkeypatch.setattr("fewshot_kit.engines.loop.usual_workers", lambda _: 2)
+    algorithm, seen = algorithms.create("maml", model=layered(nn.Identity())), []
+    choice = engines.choose(algorithm, meta_batch())
+    assert (choice.name, choice.settings()["workers"]) == ("factored on 1 worker", 1)
+    expected = gradients(algorithm, meta_batch(), "factored", workers=1)
+    algorithm.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    assert_same(gradients(algorithm, meta_batch(), choice), expected)
+    assert set(seen) == {1} and torch.get_num_threads() == 2
 
 
 class Centred(nn.Module):

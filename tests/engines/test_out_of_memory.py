@@ -131,7 +131,9 @@ def test_nothing_is_drawn_twice():
     assert_same(found, expected, rtol=0, atol=0)
 
 
-def test_auto_leaves_what_fails_to_the_loop(monkeypatch):
+def test_auto_leaves_what_fails_to_the_loop(monkeypatch, threads):
+    threads(1)
+
     def limited(enough):
         def run(algorithm, episodes, *_):
             if len(episodes.support_x) > 2:
