@@ -37,9 +37,8 @@ class Choice:
 
     engine: str  # "factored", "vmap", "loop" or "reference"
     chunk: int | None = None  # episodes that "factored" or "vmap" (or each of its workers) runs at a time; None: all
-    workers: int | None = (
-        None  # threads; each runs one episode of "loop", or one chunk of "vmap"; "factored" runs on all
-    )
+    # Threads. Each runs one episode of "loop" or one chunk of "vmap", and all together the operators of "factored".
+    workers: int | None = None
     compiled: bool = False
     unfold: bool = False  # "vmap" runs convolutions as matrix products
     why: str = "as asked for"
