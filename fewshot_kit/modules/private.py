@@ -1,4 +1,4 @@
-"""The package's only calls of functions of PyTorch that have no public name."""
+"""The package's only calls of PyTorch's insides (`torch._C`, `torch._inductor`), which have no public name."""
 
 from __future__ import annotations
 
