@@ -16,6 +16,7 @@ def script(benchmark):
     return benchmark("navigation_seeds")
 
 
+@pytest.mark.long
 def test_two_seeds_and_their_page(script, monkeypatch, tmp_path, capsys):
     assert script.main(["--seeds", "0", "1", "--results", str(tmp_path), *TINY]) == 0
     found = [json.loads((tmp_path / f"{seed}.json").read_text()) for seed in (0, 1)]

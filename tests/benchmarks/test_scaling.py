@@ -36,6 +36,7 @@ def test_a_projection_by_hand(scaling):
     assert slow["efficiency"] == pytest.approx(0.015 / 0.08)
 
 
+@pytest.mark.long
 def test_what_is_measured(scaling, tmp_path):
     """A process alone, with two tasks."""
     found = scaling.shared.measured(1, 1, 2, 1, tmp_path)

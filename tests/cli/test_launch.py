@@ -83,6 +83,7 @@ def test_a_group_that_lost_a_process_says_so_and_goes_on_with_one_process(folder
     assert same_run(folder, "lost")
 
 
+@pytest.mark.long
 def test_sigterm_stops_all_processes_after_the_same_iteration(folder):
     process = begun([*KIT, *LINE.split(), "--run", "stopped", "--processes", "2"], folder, FRAGILE="wait")
     until = time.monotonic() + 120

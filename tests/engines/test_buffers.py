@@ -86,6 +86,7 @@ def test_they_go_by_the_mean_of_the_tasks(threads, way):
     assert not algorithm.model.mean.requires_grad
 
 
+@pytest.mark.long
 def test_a_compiled_program_moves_them_too(monkeypatch):
     """What is recorded, without the minute of a C++ compiler."""
     monkeypatch.setattr(compiled.torch, "compile", lambda recorded, **options: recorded)

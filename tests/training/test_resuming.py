@@ -46,7 +46,7 @@ def test_a_resumed_run_keeps_its_engine(tmp_path, settings):
     train(whole, run=tmp_path / "whole", iterations=6, **settings)
     with pytest.raises(Killed):
         recorded = read_config(tmp_path / "whole")["training"]
-        pinned = {name: recorded[name] for name in ("engine", "chunk", "unfold")}
+        pinned = {name: recorded[name] for name in ("engine", "chunk", "workers", "unfold")}
         train(maml(), run=tmp_path / "run", iterations=6, hooks=[KillAt(5)], **pinned)
     resumed = maml()
     train(resumed, run=tmp_path / "run", iterations=6, resume=True, engine="auto")
