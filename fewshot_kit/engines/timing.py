@@ -71,8 +71,8 @@ def measured(looped: Choice, mapped: Choice, algorithm: Algorithm, episodes: Epi
     if min(others) >= CLEARLY * by_loop:
         return replace(looped, why=said)
     best = tried[others.index(min(others))]
-    wrong = _disagreement(best, algorithm, episodes, most)
-    return replace(looped, why=f"{best.engine} gets it wrong: {wrong}") if wrong else replace(best, why=said)
+    wrong = _disagreement(best, algorithm, episodes, most) if best.engine == "vmap" else None  # `unfit` did the other
+    return replace(looped, why=f"vmap gets it wrong: {wrong}") if wrong else replace(best, why=said)
 
 
 def _untried(mapped: Choice, algorithm: Algorithm, episodes: Episode, chunked: bool) -> str:

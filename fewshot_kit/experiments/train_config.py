@@ -48,12 +48,14 @@ class TrainConfig:
     on_nan: str = _setting(
         USUAL.on_nan, "about a loss or gradient that is not finite: stop, or skip the update, count it and go on"
     )
-    engine: str = _setting(USUAL.engine, "how a meta-batch is run: auto (measured), vmap, loop, reference")
-    chunk: int | None = _setting(USUAL.chunk, "engine vmap: tasks at a time, to bound memory (default: all)")
+    engine: str = _setting(USUAL.engine, "how a meta-batch is run: auto (measured), factored, vmap, loop, reference")
+    chunk: int | None = _setting(USUAL.chunk, "engines factored, vmap: tasks at a time, to bound memory (default: all)")
     workers: int | None = _setting(
-        USUAL.workers, "threads of the engines loop and vmap (default: by the model and the machine)"
+        USUAL.workers, "threads of the engines factored, loop and vmap (default: by the model and the machine)"
     )
-    compile: bool = _setting(USUAL.compile, "engine vmap: compile the meta-gradient; for small nets, and GPUs")
+    compile: bool = _setting(
+        USUAL.compile, "engines factored, vmap: compile the meta-gradient; for small nets, and GPUs"
+    )
     unfold: bool = _setting(USUAL.unfold, "engine vmap: convolutions as products of matrices; auto tries it on a GPU")
     exact: bool = _setting(USUAL.exact, "one task at a time, summed in order: the same bits for any --processes")
     device: str = _setting("cpu", "cpu, cuda or cuda:1")

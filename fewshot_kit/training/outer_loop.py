@@ -106,8 +106,8 @@ def meta_train(
             (`skipped` in the history) and goes on. A resumed run may change it.
         engine: how a meta-batch is run (`engines.choose`). `"auto"` measures once, and a resumed run keeps the choice.
             Engines give the same gradients up to rounding, so name one to get the same bits in two runs.
-        chunk, workers: episodes that each worker runs at a time, for `"vmap"`; threads, for `"vmap"` and `"loop"`.
-        compile, unfold: compile the meta-gradient of `"vmap"`; run its convolutions as matrix products.
+        chunk, workers: episodes that run at a time, for `"factored"` and each worker of `"vmap"`; threads.
+        compile, unfold: compile the meta-gradient of `"factored"` or `"vmap"`; `"vmap"` runs convolutions as products.
         exact: run one episode at a time by the engine `"loop"`, on one thread, and add the gradients in the order of
             the episodes. The bits are then the same for any number of processes.
         device: the device to train on, to which the algorithm moves; by default the algorithm's own.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ...errors import InputError
 from ...modules.batch_norm import Policy
@@ -22,6 +22,13 @@ class Descent(NamedTuple):
     steps: int
     first_order: bool
     policy: Policy  # of batch norm
+
+
+def check_methods(own: type, base: type, same: Mapping[str, Callable[..., Any]]) -> None:
+    """Raises `InputError` if a class overrides one of `METHODS` of its base, but for those that are in `same`."""
+    for method in METHODS:
+        if getattr(own, method) not in (getattr(base, method), same.get(method)):
+            raise InputError(f"{own.__name__} takes no plain steps: it has its own {method}().")
 
 
 def plain_rates(rule: Rule, names: Iterable[str], who: str) -> dict[str, float]:

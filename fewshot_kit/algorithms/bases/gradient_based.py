@@ -20,7 +20,7 @@ from ...modules.modes import twice_differentiable
 from ...ranges import check_counts, check_rate, is_finite
 from .class_means import start_of_head
 from .clipping import clipped
-from .descent import METHODS, Descent, plain_rates
+from .descent import Descent, check_methods, plain_rates
 from .inner_loop import RULES, Loss, Rule, Tensors, inner_loop, variable
 from .protocol import Algorithm, Criterion
 from .recomputed import Within
@@ -156,10 +156,8 @@ class GradientBased(Algorithm):
         Raises:
             InputError: an option or a method of a subclass makes the loop do anything else.
         """
-        known, name = same or {}, type(self).__name__
-        for method in METHODS:
-            if getattr(type(self), method) not in (getattr(GradientBased, method), known.get(method)):
-                raise InputError(f"{name} takes no plain steps: it has its own {method}().")
+        check_methods(type(self), GradientBased, same or {})
+        name = type(self).__name__
         options = {"clip": self.clip, "truncate": self.truncate}
         options |= {"class_means": self.class_means or None, "checkpoint": self.checkpoint or None}
         if said := [f"{option}={value}" for option, value in options.items() if value is not None]:
