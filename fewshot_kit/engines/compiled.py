@@ -97,8 +97,10 @@ def _compiled(algorithm: Algorithm, own: Tensors, episodes: Episode, engine: str
 
     recorded = make_fx(step)(*own, *episodes)
     on_gpu = episodes.support_x.device.type == "cuda"
-    # A GPU uses CUDA graphs, because small operators spend most of their time on starting.
-    program = torch.compile(recorded, mode="reduce-overhead") if on_gpu else unguarded(recorded, [*own, *episodes])
+    if on_gpu:  # by CUDA graphs, because small operators spend most of their time on starting
+        program = torch.compile(recorded, fullgraph=True, mode="reduce-overhead")
+    else:
+        program = unguarded(recorded, [*own, *episodes])
 
     def run(*tensors: Tensor) -> Result:
         with torch.no_grad():
